@@ -1,0 +1,58 @@
+//! The `zfnet` program: one file a subcommand, no numerics.
+//!
+//! Results go to stdout, talk to stderr. Exit status: 0 done, 1 failed,
+//! 2 bad usage, 130 interrupted with everything saved.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod demo;
+mod eval;
+mod info;
+mod pack;
+mod predict;
+mod train;
+
+/// Train ZFNet (Zeiler & Fergus 2013) end to end, and look at what it learned.
+#[derive(Parser)]
+#[command(version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Pack(pack::Args),
+    Train(train::Args),
+    Eval(eval::Args),
+    Predict(predict::Args),
+    Info(info::Args),
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Pack(args) => pack::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Info(args) => info::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("zfnet: {error:#}");
+            match error.downcast_ref::<zfnet::error::Error>() {
+                Some(zfnet::error::Error::Interrupted(_)) => ExitCode::from(130),
+                Some(zfnet::error::Error::Usage(_) | zfnet::error::Error::Config { .. }) => ExitCode::from(2),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}

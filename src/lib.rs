@@ -1,0 +1,26 @@
+//! ZFNet from scratch: training with hand-derived gradients, and a deconvnet inside.
+//!
+//! The house, from the ground up. Each floor uses only what lies below it.
+//!
+//! | floor | folder | what is there |
+//! |---|---|---|
+//! | train | [`train`] | loop, schedule, checkpoints, metrics |
+//! | net | [`net`] | network description, presets, forward and backward walk |
+//! | ops | [`ops`] | one folder per operation: formula, sizes, implementations |
+//! | data | [`data`] | decoding, packed data sets, loader, augmentation |
+//! | ground | [`tensor`], [`philox`], [`error`] | extents, random numbers, errors |
+//!
+//! The `zfnet` program in `src/bin/zfnet/` stands on top: one file a subcommand.
+#![deny(missing_docs)]
+#![warn(clippy::unwrap_used, clippy::expect_used)]
+// Shapes are capitals (N, H, W, C, K, R, S, P, Q), indices the same letters small.
+#![allow(non_snake_case)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod data;
+pub mod error;
+pub mod net;
+pub mod ops;
+pub mod philox;
+pub mod tensor;
+pub mod train;

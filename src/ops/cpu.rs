@@ -1,0 +1,118 @@
+//! The CPU backend: plain Rust over `Vec<T>`, work spread by rayon.
+
+use crate::error::{Error, Result};
+use crate::ops::{Real, Storage};
+
+/// Runs every operation on the CPU in T = f32 (fast) or f64 (the oracle of the tests).
+pub struct Cpu<T> {
+    /// Which instruction set the hot loops use, found at run time.
+    pub(crate) arch: pulp::Arch,
+    /// Room for padded inputs and packed filters, grown once and kept.
+    pub(crate) scratch: Scratch<T>,
+}
+
+/// Named working buffers of the operations.
+#[derive(Default)]
+pub(crate) struct Scratch<T> {
+    /// Input images with their zero border.
+    pub padded: Vec<T>,
+    /// Filters, reordered for the inner loop.
+    pub packed: Vec<T>,
+}
+
+impl<T: Real> Cpu<T> {
+    /// A backend that uses the current rayon thread pool.
+    pub fn new() -> Self {
+        Cpu { arch: pulp::Arch::new(), scratch: Scratch::default() }
+    }
+}
+
+impl<T: Real> Default for Cpu<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The first `len` elements of a working buffer, which grows as needed. What
+/// stands in them is left over from earlier use.
+pub(crate) fn room<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+    if buffer.len() < len {
+        buffer.resize(len, T::ZERO);
+    }
+    &mut buffer[..len]
+}
+
+fn zeros<E: Clone + Default>(len: usize) -> Result<Vec<E>> {
+    let mut v = Vec::new();
+    v.try_reserve_exact(len).map_err(|_| {
+        Error::Usage(format!(
+            "out of memory: {} MB for one buffer were refused; use a smaller batch",
+            len * std::mem::size_of::<E>() / 1_000_000
+        ))
+    })?;
+    v.resize(len, E::default());
+    Ok(v)
+}
+
+fn fits<A, B>(src: &[A], dst: &[B]) -> Result<()> {
+    if src.len() > dst.len() {
+        return Err(Error::shape("copy", format!("{} elements into a buffer of {}", src.len(), dst.len())));
+    }
+    Ok(())
+}
+
+impl<T: Real> Storage for Cpu<T> {
+    type Buf = Vec<T>;
+    type Bytes = Vec<u8>;
+    type Ints = Vec<i32>;
+
+    fn alloc(&self, len: usize) -> Result<Vec<T>> {
+        zeros(len)
+    }
+
+    fn alloc_bytes(&self, len: usize) -> Result<Vec<u8>> {
+        zeros(len)
+    }
+
+    fn alloc_ints(&self, len: usize) -> Result<Vec<i32>> {
+        zeros(len)
+    }
+
+    fn upload(&mut self, src: &[f32], dst: &mut Vec<T>) -> Result<()> {
+        fits(src, dst)?;
+        dst.iter_mut().zip(src).for_each(|(d, s)| *d = T::of(f64::from(*s)));
+        Ok(())
+    }
+
+    fn upload_bytes(&mut self, src: &[u8], dst: &mut Vec<u8>) -> Result<()> {
+        fits(src, dst)?;
+        dst[..src.len()].copy_from_slice(src);
+        Ok(())
+    }
+
+    fn upload_ints(&mut self, src: &[i32], dst: &mut Vec<i32>) -> Result<()> {
+        fits(src, dst)?;
+        dst[..src.len()].copy_from_slice(src);
+        Ok(())
+    }
+
+    fn download(&mut self, src: &Vec<T>, dst: &mut [f32]) -> Result<()> {
+        fits(dst, src)?;
+        dst.iter_mut().zip(src).for_each(|(d, s)| *d = s.f64() as f32);
+        Ok(())
+    }
+
+    fn download_bytes(&mut self, src: &Vec<u8>, dst: &mut [u8]) -> Result<()> {
+        fits(dst, src)?;
+        dst.copy_from_slice(&src[..dst.len()]);
+        Ok(())
+    }
+
+    fn element_bytes(&self) -> usize {
+        std::mem::size_of::<T>()
+    }
+
+    fn describe(&self) -> String {
+        format!("cpu, {}, {} threads", T::NAME, rayon::current_num_threads())
+    }
+}

@@ -1,0 +1,101 @@
+//! The operations of the network, one folder each.
+//!
+//! `mod.rs` of an operation holds its formula and derivation, its geometry
+//! (sizes, checked once, when a network is planned) and its trait: what a
+//! backend must be able to do. `cpu.rs` is the implementation in plain Rust.
+//!
+//! | op | forward | backward | deconvnet step |
+//! |---|---|---|---|
+//! | [`crop`] | crop + flip + mean subtraction + conversion of u8 records | - | - |
+//! | [`conv`] | `conv_fprop` (bias and ReLU in the epilogue) | `conv_dgrad`, `conv_wgrad` | `conv_dgrad` |
+//! | [`relu`] | in the epilogue of conv and linear | `relu_backward` | `relu_rectify` |
+//! | [`pool`] | `pool_forward`, records switches | `pool_backward` | `unpool` |
+//! | [`lrn`] | `lrn_forward` | `lrn_backward` | skipped |
+//! | [`linear`] | `linear_fprop` | `linear_dgrad`, `linear_wgrad` | `linear_dgrad` |
+//! | [`dropout`] | `dropout` in place | the same call | identity |
+//! | [`softmax`] | `softmax_loss` | gradient in the same call | - |
+//! | [`sgd`] | `sgd_step`, `rms_clip` | - | - |
+//!
+//! Arrays are NHWC, filters KRSC, linear weights (out, in).
+
+pub mod conv;
+pub mod crop;
+pub mod dropout;
+pub mod linear;
+pub mod lrn;
+pub mod pool;
+pub mod relu;
+pub mod sgd;
+pub mod softmax;
+
+mod cpu;
+mod real;
+
+pub use cpu::Cpu;
+pub use real::Real;
+
+use crate::error::Result;
+
+/// Buffers of a backend: allocated when a network is planned, then reused.
+pub trait Storage {
+    /// Activations, parameters and gradients.
+    type Buf: Send;
+    /// Image records and pooling switches, one byte an element.
+    type Bytes: Send;
+    /// Labels and crop windows.
+    type Ints: Send;
+
+    /// A buffer of `len` zeros.
+    fn alloc(&self, len: usize) -> Result<Self::Buf>;
+    /// A buffer of `len` zero bytes.
+    fn alloc_bytes(&self, len: usize) -> Result<Self::Bytes>;
+    /// A buffer of `len` zero integers.
+    fn alloc_ints(&self, len: usize) -> Result<Self::Ints>;
+
+    /// Copies `src` to the first `src.len()` elements of `dst`.
+    fn upload(&mut self, src: &[f32], dst: &mut Self::Buf) -> Result<()>;
+    /// Copies `src` to the first `src.len()` elements of `dst`.
+    fn upload_bytes(&mut self, src: &[u8], dst: &mut Self::Bytes) -> Result<()>;
+    /// Copies `src` to the first `src.len()` elements of `dst`.
+    fn upload_ints(&mut self, src: &[i32], dst: &mut Self::Ints) -> Result<()>;
+    /// Copies the first `dst.len()` elements of `src` to `dst`, rounding to f32.
+    fn download(&mut self, src: &Self::Buf, dst: &mut [f32]) -> Result<()>;
+    /// Copies the first `dst.len()` elements of `src` to `dst`.
+    fn download_bytes(&mut self, src: &Self::Bytes, dst: &mut [u8]) -> Result<()>;
+
+    /// Bytes that one element of [`Storage::Buf`] takes.
+    fn element_bytes(&self) -> usize;
+    /// What runs, for people: `cpu, f32, 2 threads`.
+    fn describe(&self) -> String;
+}
+
+/// Everything a network needs from the machine it runs on.
+pub trait Backend:
+    Storage
+    + conv::ConvOp
+    + crop::CropOp
+    + dropout::DropoutOp
+    + linear::LinearOp
+    + lrn::LrnOp
+    + pool::PoolOp
+    + relu::ReluOp
+    + sgd::SgdOp
+    + softmax::SoftmaxOp
+    + Send
+{
+}
+
+impl<B> Backend for B where
+    B: Storage
+        + conv::ConvOp
+        + crop::CropOp
+        + dropout::DropoutOp
+        + linear::LinearOp
+        + lrn::LrnOp
+        + pool::PoolOp
+        + relu::ReluOp
+        + sgd::SgdOp
+        + softmax::SoftmaxOp
+        + Send
+{
+}
