@@ -1,5 +1,6 @@
 //! The input stage on the CPU: an image is a task.
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Crop, CropOp};
@@ -26,12 +27,7 @@ impl<T: Real> CropOp for Cpu<T> {
             windows.chunks_exact(3).map(|w| Window::new(crop, w[0], w[1], w[2])).collect::<Result<Vec<_>>>()?;
         let arch = self.arch;
         let tasks = y.par_chunks_mut(output.max(1)).zip(images.par_chunks(record.max(1))).zip(windows);
-        tasks.for_each(|((y, image), window)| {
-            arch.dispatch(
-                #[inline(always)]
-                || cut(crop, &window, image, mean, y),
-            );
-        });
+        tasks.for_each(|((y, image), window)| arch.dispatch(Cut { crop, window, image, mean, y }));
         Ok(())
     }
 }
@@ -61,24 +57,31 @@ impl Window {
 }
 
 /// One image.
-#[inline(always)]
-fn cut<T: Real>(
-    crop: &Crop,
-    window: &Window,
-    image: &[u8], // (record, record, C)
-    mean: &[T],   // (record, record, C)
-    y: &mut [T],  // (H, W, C)
-) {
-    let C = crop.output.C;
-    let row = crop.output.W * C;
-    for (h, y) in y.chunks_exact_mut(row).enumerate() {
-        let at = ((window.top + h) * crop.record + window.left) * C;
-        let (image, mean) = (&image[at..at + row], &mean[at..at + row]);
-        if window.flipped {
-            let pixels = image.chunks_exact(C).zip(mean.chunks_exact(C)).rev();
-            y.chunks_exact_mut(C).zip(pixels).for_each(|(y, (image, mean))| subtract(image, mean, y));
-        } else {
-            subtract(image, mean, y);
+struct Cut<'a, T> {
+    crop: &'a Crop,
+    window: Window,
+    image: &'a [u8], // (record, record, C)
+    mean: &'a [T],   // (record, record, C)
+    y: &'a mut [T],  // (H, W, C)
+}
+
+impl<T: Real> WithSimd for Cut<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Cut { crop, window: Window { top, left, flipped }, image, mean, y } = self;
+        let C = crop.output.C;
+        let row = crop.output.W * C;
+        for (h, y) in y.chunks_exact_mut(row).enumerate() {
+            let at = ((top + h) * crop.record + left) * C;
+            let (image, mean) = (&image[at..at + row], &mean[at..at + row]);
+            if flipped {
+                let pixels = image.chunks_exact(C).zip(mean.chunks_exact(C)).rev();
+                y.chunks_exact_mut(C).zip(pixels).for_each(|(y, (image, mean))| subtract(image, mean, y));
+            } else {
+                subtract(image, mean, y);
+            }
         }
     }
 }

@@ -1,14 +1,18 @@
 //! Max pooling and unpooling on the CPU, vectorised along the channels.
 //!
-//! A task is one row of the result. A block of channels runs through all its
-//! taps (or windows) with the running result in registers, so that every result
-//! is written once and the input's overlap between windows is read from cache.
+//! A task is one row of the result. The C results of one position take in one
+//! tap (or one window) after the other; they stay in the nearest cache meanwhile,
+//! and memory sees each input and each result once. The inner loops are plain
+//! ones over slices: held in fixed arrays the channels were unrolled into scalar
+//! code with a branch each, four times slower.
 //!
 //! A NaN beats every number and stays the maximum of its window (of several the
 //! last is recorded): pooling must not hide that a value above it has diverged.
 
+use std::hint::select_unpredictable;
 use std::ops::Range;
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Pool, PoolOp, UnpoolMode};
@@ -32,12 +36,8 @@ impl<T: Real> PoolOp for Cpu<T> {
         let arch = self.arch;
         let row = pool.Q * pool.C;
         y.par_chunks_mut(row).zip(switches.par_chunks_mut(row)).enumerate().for_each(|(i, (y, switches))| {
-            let (n, p) = (i / pool.P, i % pool.P);
-            let x = &x[n * image..][..image];
-            arch.dispatch(
-                #[inline(always)]
-                || pool_row(pool, p, x, y, switches),
-            );
+            let x = &x[i / pool.P * image..][..image];
+            arch.dispatch(PoolRow { pool, p: i % pool.P, x, y, switches });
         });
         Ok(())
     }
@@ -57,134 +57,96 @@ impl<T: Real> PoolOp for Cpu<T> {
         let x = lead_mut("unpool", "x", x, N * image)?;
         let arch = self.arch;
         x.par_chunks_mut(pool.W * pool.C).enumerate().for_each(|(i, x)| {
-            let (n, h) = (i / pool.H, i % pool.H);
-            let y = &y[n * map..][..map];
-            let switches = &switches[n * map..][..map];
-            arch.dispatch(
-                #[inline(always)]
-                || match mode {
-                    UnpoolMode::Add => unpool_row(pool, h, y, switches, x, |sum, v| sum + v),
-                    UnpoolMode::Set => unpool_row(pool, h, y, switches, x, |_, v| v),
-                },
-            );
+            let n = i / pool.H;
+            let (y, switches) = (&y[n * map..][..map], &switches[n * map..][..map]);
+            arch.dispatch(UnpoolRow { pool, mode, h: i % pool.H, y, switches, x });
         });
         Ok(())
     }
 }
 
 /// Row `p` of the pooled map.
-#[inline(always)]
-fn pool_row<T: Real>(
-    pool: &Pool,
+struct PoolRow<'a, T> {
+    pool: &'a Pool,
     p: usize,
-    x: &[T],             // (H, W, C)
-    y: &mut [T],         // (Q, C)
-    switches: &mut [u8], // (Q, C)
-) {
-    let C = pool.C;
-    let h = p * pool.stride;
-    let rows = pool.R.min(pool.H - h);
-    for (q, (y, switches)) in y.chunks_exact_mut(C).zip(switches.chunks_exact_mut(C)).enumerate() {
-        let w = q * pool.stride;
-        let columns = pool.R.min(pool.W - w);
-        let window = &x[(h * pool.W + w) * C..];
-        let mut c = 0;
-        c = pool_channels::<T, 16>(pool, window, rows, columns, c, y, switches);
-        c = pool_channels::<T, 4>(pool, window, rows, columns, c, y, switches);
-        pool_channels::<T, 1>(pool, window, rows, columns, c, y, switches);
-    }
+    x: &'a [T],             // (H, W, C)
+    y: &'a mut [T],         // (Q, C)
+    switches: &'a mut [u8], // (Q, C)
 }
 
-/// One window, as many blocks of `L` channels from `c` on as there are; returns
-/// the first channel left over.
-#[inline(always)]
-fn pool_channels<T: Real, const L: usize>(
-    pool: &Pool,
-    window: &[T], // x from the window's first element on
-    rows: usize,
-    columns: usize,
-    mut c: usize,
-    y: &mut [T],         // (C)
-    switches: &mut [u8], // (C)
-) -> usize {
-    while c + L <= pool.C {
-        let mut best = [T::ZERO; L];
-        best.copy_from_slice(&window[c..c + L]);
-        let mut found = [0_u32; L];
-        for r in 0..rows {
-            for s in 0..columns {
-                let at = (r * pool.W + s) * pool.C + c;
-                let tap = &window[at..at + L];
-                let code = (r * pool.R + s) as u32;
-                for l in 0..L {
-                    let wins = (tap[l] > best[l]) | tap[l].is_nan();
-                    best[l] = if wins { tap[l] } else { best[l] };
-                    found[l] = if wins { code } else { found[l] };
+impl<T: Real> WithSimd for PoolRow<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let &Pool { H, W, C, R, stride, .. } = self.pool;
+        for (q, (y, switches)) in self.y.chunks_exact_mut(C).zip(self.switches.chunks_exact_mut(C)).enumerate() {
+            let (h, w) = (self.p * stride, q * stride);
+            let window = &self.x[(h * W + w) * C..];
+            y.copy_from_slice(&window[..C]);
+            switches.fill(0);
+            for r in 0..R.min(H - h) {
+                for s in 0..R.min(W - w) {
+                    take_larger(&window[(r * W + s) * C..][..C], (r * R + s) as u8, y, switches);
                 }
             }
         }
-        y[c..c + L].copy_from_slice(&best);
-        for (switch, found) in switches[c..c + L].iter_mut().zip(found) {
-            *switch = found as u8;
-        }
-        c += L;
     }
-    c
 }
 
-/// The windows along one axis that cover position `i`.
-fn covering(i: usize, pool: &Pool, windows: usize) -> Range<usize> {
-    (i + 1).saturating_sub(pool.R).div_ceil(pool.stride)..windows.min(i / pool.stride + 1)
-}
-
-/// Row `h` of the unpooled image; `merge(so far, new)` decides where windows overlap.
+/// Where the tap with switch `code` exceeds the maximum so far, it becomes the maximum.
 #[inline(always)]
-fn unpool_row<T: Real>(
-    pool: &Pool,
+fn take_larger<T: Real>(tap: &[T], code: u8, y: &mut [T], switches: &mut [u8]) {
+    for ((y, switch), &v) in y.iter_mut().zip(switches).zip(tap) {
+        let wins = (v > *y) | v.is_nan();
+        *y = if wins { v } else { *y };
+        *switch = if wins { code } else { *switch };
+    }
+}
+
+/// Row `h` of the unpooled image.
+struct UnpoolRow<'a, T> {
+    pool: &'a Pool,
+    mode: UnpoolMode,
     h: usize,
-    y: &[T],         // (P, Q, C)
-    switches: &[u8], // (P, Q, C)
-    x: &mut [T],     // (W, C)
-    merge: impl Fn(T, T) -> T + Copy,
-) {
-    let rows = covering(h, pool, pool.P);
-    for (w, x) in x.chunks_exact_mut(pool.C).enumerate() {
-        let columns = covering(w, pool, pool.Q);
-        let mut c = 0;
-        c = unpool_channels::<T, 16>(pool, (h, w), (&rows, &columns), y, switches, c, x, merge);
-        c = unpool_channels::<T, 4>(pool, (h, w), (&rows, &columns), y, switches, c, x, merge);
-        unpool_channels::<T, 1>(pool, (h, w), (&rows, &columns), y, switches, c, x, merge);
-    }
+    y: &'a [T],         // (P, Q, C)
+    switches: &'a [u8], // (P, Q, C)
+    x: &'a mut [T],     // (W, C)
 }
 
-/// One position, as many blocks of `L` channels from `c` on as there are;
-/// returns the first channel left over.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn unpool_channels<T: Real, const L: usize>(
-    pool: &Pool,
-    (h, w): (usize, usize),
-    (rows, columns): (&Range<usize>, &Range<usize>),
-    y: &[T],         // (P, Q, C)
-    switches: &[u8], // (P, Q, C)
-    mut c: usize,
-    x: &mut [T], // (C)
-    merge: impl Fn(T, T) -> T + Copy,
-) -> usize {
-    while c + L <= pool.C {
-        let mut sum = [T::ZERO; L];
-        for p in rows.clone() {
-            for q in columns.clone() {
-                let at = (p * pool.Q + q) * pool.C + c;
-                let (y, switches) = (&y[at..at + L], &switches[at..at + L]);
-                let here = ((h - p * pool.stride) * pool.R + (w - q * pool.stride)) as u8;
-                for l in 0..L {
-                    sum[l] = if switches[l] == here { merge(sum[l], y[l]) } else { sum[l] };
+impl<T: Real> WithSimd for UnpoolRow<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let &Pool { C, R, stride, P, Q, .. } = self.pool;
+        for (w, x) in self.x.chunks_exact_mut(C).enumerate() {
+            x.fill(T::ZERO);
+            for p in covering(self.pool, self.h, P) {
+                for q in covering(self.pool, w, Q) {
+                    let here = ((self.h - p * stride) * R + (w - q * stride)) as u8;
+                    let at = (p * Q + q) * C;
+                    let (y, switches) = (&self.y[at..][..C], &self.switches[at..][..C]);
+                    match self.mode {
+                        UnpoolMode::Add => receive(y, switches, here, x, |sum, v| sum + v),
+                        UnpoolMode::Set => receive(y, switches, here, x, |_, v| v),
+                    }
                 }
             }
         }
-        x[c..c + L].copy_from_slice(&sum);
-        c += L;
     }
-    c
+}
+
+/// Merges the values whose switch points `here` into what has arrived before.
+#[inline(always)]
+fn receive<T: Real>(y: &[T], switches: &[u8], here: u8, x: &mut [T], merge: impl Fn(T, T) -> T) {
+    for ((x, &v), &switch) in x.iter_mut().zip(y).zip(switches) {
+        *x = select_unpredictable(switch == here, merge(*x, v), *x);
+    }
+}
+
+/// The windows, of `count` along one axis, that cover position `i`.
+#[inline(always)]
+fn covering(pool: &Pool, i: usize, count: usize) -> Range<usize> {
+    (i + 1).saturating_sub(pool.R).div_ceil(pool.stride)..count.min(i / pool.stride + 1)
 }

@@ -3,6 +3,7 @@
 //! An element is stopped where the tested value is `<= 0`, not where it fails to
 //! be `> 0`: a NaN then travels on to where somebody looks for it.
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{ReluOp, ReluRule};
@@ -15,24 +16,30 @@ impl<T: Real> ReluOp for Cpu<T> {
         let y = lead("relu", "y", y, len)?;
         let signal = lead_mut("relu", "signal", signal, len)?;
         let arch = self.arch;
-        signal.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).for_each(|(signal, y)| {
-            arch.dispatch(
-                #[inline(always)]
-                || match rule {
-                    ReluRule::Gradient => stop(signal, y, |_, y| y <= T::ZERO),
-                    ReluRule::Deconvnet => stop(signal, y, |s, _| s <= T::ZERO),
-                    ReluRule::Guided => stop(signal, y, |s, y| (s <= T::ZERO) | (y <= T::ZERO)),
-                },
-            );
-        });
+        let chunks = signal.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK));
+        chunks.for_each(|(signal, y)| arch.dispatch(Mask { rule, y, signal }));
         Ok(())
     }
 }
 
-/// Zeroes the elements for which `stopped(signal, y)` holds.
-#[inline(always)]
-fn stop<T: Real>(signal: &mut [T], y: &[T], stopped: impl Fn(T, T) -> bool) {
-    for (s, &y) in signal.iter_mut().zip(y) {
-        *s = if stopped(*s, y) { T::ZERO } else { *s };
+/// One chunk.
+struct Mask<'a, T> {
+    rule: ReluRule,
+    y: &'a [T],
+    signal: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Mask<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let pairs = self.signal.iter_mut().zip(self.y);
+        let keep = |stopped: bool, s: T| if stopped { T::ZERO } else { s };
+        match self.rule {
+            ReluRule::Gradient => pairs.for_each(|(s, y)| *s = keep(*y <= T::ZERO, *s)),
+            ReluRule::Deconvnet => pairs.for_each(|(s, _)| *s = keep(*s <= T::ZERO, *s)),
+            ReluRule::Guided => pairs.for_each(|(s, y)| *s = keep((*s <= T::ZERO) | (*y <= T::ZERO), *s)),
+        }
     }
 }

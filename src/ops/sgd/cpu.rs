@@ -1,5 +1,6 @@
 //! Parameter updates on the CPU.
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{SgdOp, SgdStep};
@@ -19,20 +20,9 @@ impl<T: Real> SgdOp for Cpu<T> {
         let g = lead("sgd", "g", g, len)?;
         let v = lead_mut("sgd", "v", v, len)?;
         let w = lead_mut("sgd", "w", w, len)?;
-        let (lr, momentum, decay) = (T::of(step.lr), T::of(step.momentum), T::of(step.weight_decay));
         let arch = self.arch;
         let chunks = w.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)).zip(g.par_chunks(CHUNK));
-        chunks.for_each(|((w, v), g)| {
-            arch.dispatch(
-                #[inline(always)]
-                || {
-                    for ((w, v), &g) in w.iter_mut().zip(v).zip(g) {
-                        *v = momentum * *v + (g + decay * *w);
-                        *w = *w - lr * *v;
-                    }
-                },
-            );
-        });
+        chunks.for_each(|((w, v), g)| arch.dispatch(Update { step, g, v, w }));
         Ok(())
     }
 
@@ -45,19 +35,49 @@ impl<T: Real> SgdOp for Cpu<T> {
     ) -> Result<()> {
         let w = lead_mut("rms clip", "w", w, K * M)?;
         let arch = self.arch;
-        w.par_chunks_mut(M.max(1)).for_each(|filter| {
-            arch.dispatch(
-                #[inline(always)]
-                || {
-                    let rms = (sum_of_squares(filter) / M as f64).sqrt();
-                    if rms > radius {
-                        let factor = radius / rms;
-                        filter.iter_mut().for_each(|w| *w = T::of(w.f64() * factor));
-                    }
-                },
-            );
-        });
+        w.par_chunks_mut(M.max(1)).for_each(|filter| arch.dispatch(Clip { radius, filter }));
         Ok(())
+    }
+}
+
+/// One chunk of a tensor.
+struct Update<'a, T> {
+    step: &'a SgdStep,
+    g: &'a [T],
+    v: &'a mut [T],
+    w: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Update<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let SgdStep { lr, momentum, weight_decay } = *self.step;
+        let (lr, momentum, decay) = (T::of(lr), T::of(momentum), T::of(weight_decay));
+        for ((w, v), &g) in self.w.iter_mut().zip(self.v).zip(self.g) {
+            *v = momentum * *v + (g + decay * *w);
+            *w = *w - lr * *v;
+        }
+    }
+}
+
+/// One filter.
+struct Clip<'a, T> {
+    radius: f64,
+    filter: &'a mut [T], // (M)
+}
+
+impl<T: Real> WithSimd for Clip<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let rms = (sum_of_squares(self.filter) / self.filter.len() as f64).sqrt();
+        if rms > self.radius {
+            let factor = self.radius / rms;
+            self.filter.iter_mut().for_each(|w| *w = T::of(w.f64() * factor));
+        }
     }
 }
 
