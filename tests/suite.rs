@@ -1,1 +1,13 @@
 //! The integration tests: one module for each stem of `src/`.
+#![allow(non_snake_case)]
+
+mod common;
+
+mod crop;
+mod dropout;
+mod lrn;
+mod philox;
+mod pool;
+mod relu;
+mod sgd;
+mod softmax;
