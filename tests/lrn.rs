@@ -78,11 +78,12 @@ mod naive {
 }
 
 /// Roundings that a result can collect, each at most one `roundoff` of its
-/// magnitude: n + 2 in s, which the exponent (beta + 1 at most 2.5) multiplies,
-/// five in the power and its factors, n in the second sum, four around it.
+/// magnitude: n + 4 in s, which the exponent multiplies (beta + 1 in backward);
+/// that of the exponent itself, times ln s, below 11 here; five in the power and
+/// its factors, n in the second sum, four around it.
 fn roundings(lrn: &Lrn, C: usize) -> f64 {
     let n = lrn.n.min(2 * C) as f64;
-    (lrn.beta + 1.0) * (n + 2.0) + n + 9.0
+    (lrn.beta + 1.0) * (n + 4.0) + 11.0 * lrn.beta + n + 9.0
 }
 
 fn agrees_with_definition<T: Real>(lrn: &Lrn, rows: usize, C: usize, lane: u32) {
