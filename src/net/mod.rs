@@ -1,5 +1,9 @@
 //! The network: its description, its sizes, and the walk through it.
 
+pub mod init;
+#[allow(clippy::module_inception)]
+pub mod net;
 pub mod plan;
 
+pub use net::{Net, Param, Part, Pass, Training, Update};
 pub use plan::{Layer, LayerOp, Plan};
