@@ -156,7 +156,9 @@ impl<B: Backend> Net<B> {
             });
         }
         let dblobs = match training {
-            true => Some([backend.alloc(max_batch * largest(&plan, 0))?, backend.alloc(max_batch * largest(&plan, 1))?]),
+            true => {
+                Some([backend.alloc(max_batch * largest(&plan, 0))?, backend.alloc(max_batch * largest(&plan, 1))?])
+            }
             false => None,
         };
         let input = backend.alloc(max_batch * plan.input.len())?;
@@ -216,7 +218,15 @@ impl<B: Backend> Net<B> {
     pub fn set_source(&mut self, record: usize, mean: &[f32]) -> Result<()> {
         let crop = Crop::new(record, self.plan.input)?;
         if mean.len() != crop.input().len() {
-            return Err(Error::shape("crop", format!("the mean image has {} values, records of {} have {}", mean.len(), crop.input(), crop.input().len())));
+            return Err(Error::shape(
+                "crop",
+                format!(
+                    "the mean image has {} values, records of {} have {}",
+                    mean.len(),
+                    crop.input(),
+                    crop.input().len()
+                ),
+            ));
         }
         let mut source = Source {
             crop,
@@ -241,12 +251,23 @@ impl<B: Backend> Net<B> {
         let source = self.source.as_mut().ok_or_else(|| Error::Usage("load_records before set_source".into()))?;
         let crop = source.crop;
         if images.len() != N * crop.input().len() || windows.len() != N * 3 {
-            return Err(Error::shape("crop", format!("{N} labels, but {} image bytes (records of {}) and {} window values", images.len(), crop.input(), windows.len())));
+            return Err(Error::shape(
+                "crop",
+                format!(
+                    "{N} labels, but {} image bytes (records of {}) and {} window values",
+                    images.len(),
+                    crop.input(),
+                    windows.len()
+                ),
+            ));
         }
         let (top, left) = (crop.record - crop.output.H, crop.record - crop.output.W);
         for window in windows.chunks_exact(3) {
             if !(0..=top as i32).contains(&window[0]) || !(0..=left as i32).contains(&window[1]) {
-                return Err(Error::shape("crop", format!("window at ({}, {}) leaves the {} record", window[0], window[1], crop.input())));
+                return Err(Error::shape(
+                    "crop",
+                    format!("window at ({}, {}) leaves the {} record", window[0], window[1], crop.input()),
+                ));
             }
         }
         self.backend.upload_bytes(images, &mut source.images)?;
@@ -262,14 +283,20 @@ impl<B: Backend> Net<B> {
     ) -> Result<()> {
         self.set_labels(labels)?;
         if x.len() != self.N * self.plan.input.len() {
-            return Err(Error::shape("input", format!("{} labels, but {} values for images of {}", self.N, x.len(), self.plan.input)));
+            return Err(Error::shape(
+                "input",
+                format!("{} labels, but {} values for images of {}", self.N, x.len(), self.plan.input),
+            ));
         }
         self.backend.upload(x, &mut self.input)
     }
 
     fn set_labels(&mut self, labels: &[i32]) -> Result<()> {
         if labels.is_empty() || labels.len() > self.max_batch {
-            return Err(Error::shape("input", format!("{} images in a network built for 1 to {}", labels.len(), self.max_batch)));
+            return Err(Error::shape(
+                "input",
+                format!("{} images in a network built for 1 to {}", labels.len(), self.max_batch),
+            ));
         }
         if let Some(bad) = labels.iter().find(|l| !(0..self.plan.classes as i32).contains(l)) {
             return Err(Error::shape("softmax", format!("label {bad} is not one of {} classes", self.plan.classes)));
@@ -317,7 +344,8 @@ impl<B: Backend> Net<B> {
     /// must be that of the forward walk.
     pub fn backward(&mut self, pass: Pass) -> Result<LossSums> {
         let N = self.N;
-        let dblobs = self.dblobs.as_mut().ok_or_else(|| Error::Usage("backward in a network built for evaluation".into()))?;
+        let dblobs =
+            self.dblobs.as_mut().ok_or_else(|| Error::Usage("backward in a network built for evaluation".into()))?;
         let top = self.blobs.len() - 1;
         let logits = &self.blobs[top].y;
         let sums = self.backend.softmax_loss(N, self.plan.classes, logits, &self.labels, Some(&mut dblobs[top % 2]))?;
