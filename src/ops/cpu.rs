@@ -22,6 +22,10 @@ pub(crate) struct Scratch<T> {
     pub panels: Vec<T>,
 }
 
+/// Elements that one task of an element-wise operation takes: 64 KB of f32, half of
+/// a core's cache, and thousands of tasks in a large layer.
+pub(crate) const CHUNK: usize = 1 << 14;
+
 impl<T: Real> Cpu<T> {
     /// A backend that uses the current rayon thread pool.
     pub fn new() -> Self {
@@ -57,6 +61,21 @@ pub(crate) fn room<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
         buffer.resize(len, T::ZERO);
     }
     &mut buffer[..len]
+}
+
+/// The first `len` elements of `buffer`, which operation `op` calls `name`.
+pub(crate) fn lead<'a, E>(op: &'static str, name: &str, buffer: &'a [E], len: usize) -> Result<&'a [E]> {
+    buffer.get(..len).ok_or_else(|| short(op, name, buffer.len(), len))
+}
+
+/// The first `len` elements of `buffer`, which operation `op` calls `name`.
+pub(crate) fn lead_mut<'a, E>(op: &'static str, name: &str, buffer: &'a mut [E], len: usize) -> Result<&'a mut [E]> {
+    let given = buffer.len();
+    buffer.get_mut(..len).ok_or_else(|| short(op, name, given, len))
+}
+
+fn short(op: &'static str, name: &str, given: usize, needed: usize) -> Error {
+    Error::shape(op, format!("{name} needs {needed} elements but its buffer holds {given}; allocate it larger"))
 }
 
 fn zeros<E: Clone + Default>(len: usize) -> Result<Vec<E>> {

@@ -35,6 +35,8 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// `self` to the power `e`.
     fn powf(self, e: Self) -> Self;
+    /// Whether this is not a number.
+    fn is_nan(self) -> bool;
 
     /// A vector of as many values as the instruction set of `S` holds.
     type Lanes<S: Simd>: Copy + bytemuck::Pod + Send + Sync;
@@ -72,6 +74,10 @@ macro_rules! real {
             #[inline(always)]
             fn powf(self, e: Self) -> Self {
                 $t::powf(self, e)
+            }
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                $t::is_nan(self)
             }
 
             type Lanes<S: Simd> = S::$lanes;

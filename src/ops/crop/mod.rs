@@ -7,6 +7,8 @@
 //! The mean is that of the training set's full-size images, per pixel, and is
 //! cut at the same place as the image. Values stay in about [-128, 128].
 
+mod cpu;
+
 use crate::error::{Error, Result};
 use crate::ops::Storage;
 use crate::tensor::Extent;

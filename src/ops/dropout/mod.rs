@@ -10,6 +10,8 @@
 //! step, element): backward recomputes it, every device draws the same one,
 //! and a resumed run continues with the one it would have drawn.
 
+mod cpu;
+
 use crate::error::{Error, Result};
 use crate::ops::Storage;
 use crate::philox::{Purpose, Stream};

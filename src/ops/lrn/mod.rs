@@ -22,6 +22,8 @@
 //! only for odd n. s is recomputed in backward, not stored: it costs n
 //! multiply-adds, an array of it would cost a trip through memory.
 
+mod cpu;
+
 use crate::error::{Error, Result};
 use crate::ops::Storage;
 

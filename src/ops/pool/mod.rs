@@ -24,6 +24,8 @@
 //! windows in a fixed order and adds what points at it: the result does not
 //! depend on how work is split.
 
+mod cpu;
+
 use crate::error::{Error, Result};
 use crate::ops::Storage;
 use crate::tensor::Extent;

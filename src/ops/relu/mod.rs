@@ -12,6 +12,8 @@
 //! f > 0 can be read from the output, since max(x, 0) > 0 exactly where x > 0;
 //! the derivative at x = 0 is taken as 0.
 
+mod cpu;
+
 use crate::error::Result;
 use crate::ops::Storage;
 

@@ -18,6 +18,8 @@
 //! A filter at or below the radius keeps its bits. Momentum and biases are
 //! untouched. The cap on the L2 norm is radius sqrt(M): 1.2124 for conv1.
 
+mod cpu;
+
 use crate::error::Result;
 use crate::ops::Storage;
 

@@ -12,6 +12,8 @@
 //! The gradient: d loss / dz[k] = dL/dz[k] - [k = t], and dL/dz[k] = p[k]
 //! (m's own derivative cancels).
 
+mod cpu;
+
 use crate::error::Result;
 use crate::ops::Storage;
 
