@@ -8,6 +8,7 @@ mod dropout;
 mod lrn;
 mod philox;
 mod pool;
+mod preset;
 mod relu;
 mod sgd;
 mod softmax;

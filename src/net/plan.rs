@@ -1,5 +1,6 @@
 //! A network whose sizes have been worked out and checked.
 
+use crate::error::{Error, Result};
 use crate::ops::conv::Conv;
 use crate::ops::linear::Linear;
 use crate::ops::lrn::Lrn;
@@ -61,4 +62,165 @@ pub struct Plan {
     pub classes: usize,
     /// Layers from the input up.
     pub layers: Vec<Layer>,
+}
+
+/// Weights or biases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamKind {
+    /// Filters or the matrix of a linear layer.
+    Weight,
+    /// One value a map or output.
+    Bias,
+}
+
+/// One parameter tensor of a planned network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// `<layer>.weight` or `<layer>.bias`.
+    pub name: String,
+    /// (K, R, S, C/groups), (out, in), or (K).
+    pub shape: Vec<usize>,
+    /// Weights or biases.
+    pub kind: ParamKind,
+    /// Index into [`Plan::layers`].
+    pub layer: usize,
+}
+
+impl Param {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// True if there are no values; a planned parameter always has some.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Bytes that training holds, by purpose, for one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MemoryEstimate {
+    /// Weights and biases.
+    pub parameters: u64,
+    /// Their gradients.
+    pub gradients: u64,
+    /// Their momentum.
+    pub momentum: u64,
+    /// The input batch and every layer's output, kept for the backward pass.
+    pub activations: u64,
+    /// One byte for each pooled value.
+    pub switches: u64,
+    /// Two buffers as large as the largest output, used in turn.
+    pub activation_gradients: u64,
+}
+
+impl MemoryEstimate {
+    /// The sum, without the working space of the operations.
+    pub fn total(&self) -> u64 {
+        let state = self.parameters + self.gradients + self.momentum;
+        state + self.activations + self.switches + self.activation_gradients
+    }
+}
+
+impl Layer {
+    /// Shape of the weights, if the layer has any: (K, R, S, C/groups) or (out, in).
+    pub fn weight_shape(&self) -> Option<Vec<usize>> {
+        match &self.op {
+            LayerOp::Conv { conv, .. } => Some(conv.filter_shape().to_vec()),
+            LayerOp::Linear { linear, .. } => Some(vec![linear.outputs, linear.inputs]),
+            LayerOp::Pool(_) | LayerOp::Lrn(_) => None,
+        }
+    }
+
+    /// Number of weights and biases.
+    pub fn params(&self) -> usize {
+        self.weight_shape().map_or(0, |shape| shape.iter().product::<usize>() + shape[0])
+    }
+
+    /// Multiply-accumulates of the forward pass for one image: convolutions and linear layers.
+    pub fn macs(&self) -> u64 {
+        match &self.op {
+            LayerOp::Conv { conv, .. } => conv.macs(),
+            LayerOp::Linear { linear, .. } => linear.weights() as u64,
+            LayerOp::Pool(_) | LayerOp::Lrn(_) => 0,
+        }
+    }
+
+    /// Whether the output is rectified.
+    pub fn relu(&self) -> bool {
+        match self.op {
+            LayerOp::Conv { relu, .. } | LayerOp::Linear { relu, .. } => relu,
+            LayerOp::Pool(_) | LayerOp::Lrn(_) => false,
+        }
+    }
+
+    /// `conv`, `pool`, `lrn` or `linear`.
+    pub fn kind(&self) -> &'static str {
+        match self.op {
+            LayerOp::Conv { .. } => "conv",
+            LayerOp::Pool(_) => "pool",
+            LayerOp::Lrn(_) => "lrn",
+            LayerOp::Linear { .. } => "linear",
+        }
+    }
+
+    /// Bytes that the layer itself holds in training: its output and switches
+    /// for `batch` images, and its parameters with gradient and momentum.
+    pub fn memory(&self, batch: usize, element_bytes: usize) -> u64 {
+        let output = (self.output.len() * batch) as u64;
+        let switches = if let LayerOp::Pool(_) = self.op { output } else { 0 };
+        (output + 3 * self.params() as u64) * element_bytes as u64 + switches
+    }
+}
+
+impl Plan {
+    /// Number of weights and biases.
+    pub fn total_params(&self) -> usize {
+        self.layers.iter().map(Layer::params).sum()
+    }
+
+    /// Multiply-accumulates of the forward pass for one image.
+    pub fn total_macs(&self) -> u64 {
+        self.layers.iter().map(Layer::macs).sum()
+    }
+
+    /// The parameter tensors, from the input up, weights before biases.
+    pub fn params(&self) -> impl Iterator<Item = Param> + '_ {
+        self.layers.iter().enumerate().flat_map(|(layer, l)| {
+            let weight = l.weight_shape();
+            let bias = weight.as_ref().map(|shape| vec![shape[0]]);
+            let tensors = [("weight", ParamKind::Weight, weight), ("bias", ParamKind::Bias, bias)];
+            tensors.into_iter().filter_map(move |(suffix, kind, shape)| {
+                Some(Param { name: format!("{}.{suffix}", l.name), shape: shape?, kind, layer })
+            })
+        })
+    }
+
+    /// Index of the layer called `name`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that lists the layers.
+    pub fn layer_index(&self, name: &str) -> Result<usize> {
+        self.layers.iter().position(|l| l.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.layers.iter().map(|l| l.name.as_str()).collect();
+            Error::Usage(format!("no layer `{name}` in {} (there are {})", self.name, names.join(", ")))
+        })
+    }
+
+    /// What training with `batch` images at a time holds in memory.
+    pub fn memory(&self, batch: usize, element_bytes: usize) -> MemoryEstimate {
+        let bytes = |elements: usize| elements as u64 * element_bytes as u64;
+        let outputs = || self.layers.iter().map(|l| l.output.len());
+        let pooled = self.layers.iter().filter(|l| matches!(l.op, LayerOp::Pool(_))).map(|l| l.output.len());
+        let parameters = bytes(self.total_params());
+        MemoryEstimate {
+            parameters,
+            gradients: parameters,
+            momentum: parameters,
+            activations: bytes(batch * (self.input.len() + outputs().sum::<usize>())),
+            switches: (batch * pooled.sum::<usize>()) as u64,
+            activation_gradients: 2 * bytes(batch * outputs().max().unwrap_or(0)),
+        }
+    }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Scratch<T> {
     pub padded: Vec<T>,
     /// Filters, reordered for the inner loop.
     pub packed: Vec<T>,
+    /// A group of images' output gradients, reordered for the inner loop of wgrad.
+    pub panels: Vec<T>,
 }
 
 /// Elements that one task of an element-wise operation takes: 64 KB of f32, half of
@@ -35,6 +37,21 @@ impl<T: Real> Default for Cpu<T> {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The first `len` elements of operand `name` of `op`; an error if it is shorter.
+pub(crate) fn view<'a, E>(op: &'static str, name: &str, buffer: &'a [E], len: usize) -> Result<&'a [E]> {
+    buffer.get(..len).ok_or_else(|| too_short(op, name, buffer.len(), len))
+}
+
+/// The first `len` elements of operand `name` of `op`; an error if it is shorter.
+pub(crate) fn view_mut<'a, E>(op: &'static str, name: &str, buffer: &'a mut [E], len: usize) -> Result<&'a mut [E]> {
+    let given = buffer.len();
+    buffer.get_mut(..len).ok_or_else(|| too_short(op, name, given, len))
+}
+
+fn too_short(op: &'static str, name: &str, given: usize, needed: usize) -> Error {
+    Error::shape(op, format!("buffer {name} holds {given} elements, the sizes need {needed}"))
 }
 
 /// The first `len` elements of a working buffer, which grows as needed. What

@@ -45,7 +45,9 @@ pub trait Real:
     /// a b + c, rounded once.
     fn mul_add<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>, c: Self::Lanes<S>) -> Self::Lanes<S>;
     /// a + b.
-    fn add<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+    fn vadd<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// The larger of a and b in each lane; b where either is NaN.
+    fn vmax<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
     /// Whole vectors at the front, the remaining values behind.
     fn as_lanes<S: Simd>(v: &[Self]) -> (&[Self::Lanes<S>], &[Self]);
     /// Whole vectors at the front, the remaining values behind.
@@ -53,7 +55,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $as_simd:ident, $as_mut_simd:ident) => {
+    ($t:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $max:ident, $as_simd:ident, $as_mut_simd:ident) => {
         impl Real for $t {
             const NAME: &'static str = stringify!($t);
             const ZERO: Self = 0.0;
@@ -88,8 +90,12 @@ macro_rules! real {
                 simd.$mul_add(a, b, c)
             }
             #[inline(always)]
-            fn add<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
+            fn vadd<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
                 simd.$add(a, b)
+            }
+            #[inline(always)]
+            fn vmax<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
+                simd.$max(a, b)
             }
             #[inline(always)]
             fn as_lanes<S: Simd>(v: &[Self]) -> (&[S::$lanes], &[Self]) {
@@ -103,5 +109,5 @@ macro_rules! real {
     };
 }
 
-real!(f32, f32s, splat_f32s, mul_add_f32s, add_f32s, as_simd_f32s, as_mut_simd_f32s);
-real!(f64, f64s, splat_f64s, mul_add_f64s, add_f64s, as_simd_f64s, as_mut_simd_f64s);
+real!(f32, f32s, splat_f32s, mul_add_f32s, add_f32s, max_f32s, as_simd_f32s, as_mut_simd_f32s);
+real!(f64, f64s, splat_f64s, mul_add_f64s, add_f64s, max_f64s, as_simd_f64s, as_mut_simd_f64s);

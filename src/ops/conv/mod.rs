@@ -21,6 +21,8 @@
 //! parity (h + d) mod t, (w + d) mod t: a tap r reaches row h only if
 //! r = (h + d) mod t, so each parity has its own subset of the filter.
 
+mod cpu;
+
 use crate::error::{Error, Result};
 use crate::ops::Storage;
 use crate::tensor::Extent;

@@ -9,6 +9,8 @@
 //! Weights are (out, in), the layout of PyTorch. The input is the feature map
 //! of the layer below, flattened as it lies in memory: (H, W, C).
 
+mod cpu;
+
 use crate::error::{Error, Result};
 use crate::ops::Storage;
 
