@@ -15,6 +15,8 @@
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 // Shapes are capitals (N, H, W, C, K, R, S, P, Q), indices the same letters small.
 #![allow(non_snake_case)]
+// A convolution has sizes and five arrays, and each is named where it is passed.
+#![allow(clippy::too_many_arguments, clippy::ptr_arg)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod data;

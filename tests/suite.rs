@@ -3,8 +3,10 @@
 
 mod common;
 
+mod conv;
 mod crop;
 mod dropout;
+mod linear;
 mod lrn;
 mod philox;
 mod pool;

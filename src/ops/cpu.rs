@@ -1,7 +1,9 @@
 //! The CPU backend: plain Rust over `Vec<T>`, work spread by rayon.
 
+use pulp::{Simd, WithSimd};
+
 use crate::error::{Error, Result};
-use crate::ops::{Real, Storage};
+use crate::ops::{Real, Storage, tile};
 
 /// Runs every operation on the CPU in T = f32 (fast) or f64 (the oracle of the tests).
 pub struct Cpu<T> {
@@ -18,8 +20,10 @@ pub(crate) struct Scratch<T> {
     pub padded: Vec<T>,
     /// Filters, reordered for the inner loop.
     pub packed: Vec<T>,
-    /// A group of images' output gradients, reordered for the inner loop of wgrad.
+    /// The right operand of a product as panels: columns that a vector holds side by side.
     pub panels: Vec<T>,
+    /// Sums of a linear layer, in the order in which they are computed.
+    pub sums: Vec<T>,
 }
 
 /// Elements that one task of an element-wise operation takes: 64 KB of f32, half of
@@ -33,25 +37,25 @@ impl<T: Real> Cpu<T> {
     }
 }
 
+impl<T: Real> Cpu<T> {
+    /// Columns of a panel on this machine: see [`tile`].
+    pub(crate) fn panel_width(&self) -> usize {
+        struct Width<T>(std::marker::PhantomData<T>);
+        impl<T: Real> WithSimd for Width<T> {
+            type Output = usize;
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _: S) -> usize {
+                tile::panel_width::<T, S>()
+            }
+        }
+        self.arch.dispatch(Width::<T>(std::marker::PhantomData))
+    }
+}
+
 impl<T: Real> Default for Cpu<T> {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// The first `len` elements of operand `name` of `op`; an error if it is shorter.
-pub(crate) fn view<'a, E>(op: &'static str, name: &str, buffer: &'a [E], len: usize) -> Result<&'a [E]> {
-    buffer.get(..len).ok_or_else(|| too_short(op, name, buffer.len(), len))
-}
-
-/// The first `len` elements of operand `name` of `op`; an error if it is shorter.
-pub(crate) fn view_mut<'a, E>(op: &'static str, name: &str, buffer: &'a mut [E], len: usize) -> Result<&'a mut [E]> {
-    let given = buffer.len();
-    buffer.get_mut(..len).ok_or_else(|| too_short(op, name, given, len))
-}
-
-fn too_short(op: &'static str, name: &str, given: usize, needed: usize) -> Error {
-    Error::shape(op, format!("buffer {name} holds {given} elements, the sizes need {needed}"))
 }
 
 /// The first `len` elements of a working buffer, which grows as needed. What

@@ -30,6 +30,7 @@ pub mod softmax;
 
 mod cpu;
 mod real;
+mod tile;
 
 pub use cpu::Cpu;
 pub use real::Real;

@@ -8,9 +8,9 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::tile::{self, Row, Taps, even};
 use crate::ops::Real;
 use crate::ops::conv::Conv;
+use crate::ops::tile::{self, Panel, Row, Taps, even};
 
 /// Output rows that are worked on while one panel of filters stays in the L2
 /// cache: a whole 13 x 13 map, a quarter of a 26 x 26 one.
@@ -307,22 +307,14 @@ impl<T: Real> WithSimd for Band<'_, T> {
                 let columns = width.min(part.columns - column);
                 let start = match epilogue.bias {
                     Some(bias) => partial::<T, S>(simd, &bias[part.first_column + column..][..columns]),
-                    None => [T::splat(simd, T::ZERO); tile::PANEL_LANES],
+                    None => tile::zero::<T, S>(simd),
                 };
                 for rows in even(block.len(), tile::tile_rows::<S>()) {
                     let rows = &block[rows];
-                    macro_rules! tile_of {
-                        ($($MR:literal)*) => {
-                            match rows.len() {
-                                $($MR => if let Ok(rows) = rows.try_into() {
-                                    let sums = tile::gather::<T, S, $MR>(simd, x, rows, taps, w, start);
-                                    store::<T, S, $MR>(simd, &sums, rows, column, columns, epilogue.relu, first, y);
-                                })*
-                                _ => {}
-                            }
-                        };
-                    }
-                    tile_of!(1 2 3 4 5 6 7 8 9 10 11 12 13);
+                    tile::of_rows!(rows.len(), MR => if let Ok(rows) = rows.try_into() {
+                        let sums = tile::gather::<T, S, MR>(simd, x, rows, taps, w, start);
+                        store::<T, S, MR>(simd, &sums, rows, column, columns, epilogue.relu, first, y);
+                    });
                 }
             }
         }
@@ -331,8 +323,8 @@ impl<T: Real> WithSimd for Band<'_, T> {
 
 /// A panel of which only the leading `values.len()` columns are used.
 #[inline(always)]
-fn partial<T: Real, S: Simd>(simd: S, values: &[T]) -> [T::Lanes<S>; tile::PANEL_LANES] {
-    let mut panel = [T::splat(simd, T::ZERO); tile::PANEL_LANES];
+fn partial<T: Real, S: Simd>(simd: S, values: &[T]) -> Panel<T, S> {
+    let mut panel = tile::zero::<T, S>(simd);
     bytemuck::cast_slice_mut::<_, T>(&mut panel)[..values.len()].copy_from_slice(values);
     panel
 }
@@ -340,7 +332,7 @@ fn partial<T: Real, S: Simd>(simd: S, values: &[T]) -> [T::Lanes<S>; tile::PANEL
 #[inline(always)]
 fn store<T: Real, S: Simd, const MR: usize>(
     simd: S,
-    sums: &[[T::Lanes<S>; tile::PANEL_LANES]; MR],
+    sums: &[Panel<T, S>; MR],
     rows: &[Row; MR],
     column: usize,
     columns: usize,
@@ -356,9 +348,6 @@ fn store<T: Real, S: Simd, const MR: usize>(
             sums.iter_mut().for_each(|sum| *sum = T::vmax(simd, zero, *sum));
         }
         let y = &mut y[row.target - first + column..][..columns];
-        match T::as_lanes_mut::<S>(y) {
-            ([a, b], []) => [*a, *b] = sums,
-            _ => y.copy_from_slice(&bytemuck::cast_slice(&sums)[..columns]),
-        }
+        tile::store::<T, S>(&sums, y);
     }
 }

@@ -11,16 +11,14 @@
 //! results are the same bits for any number of threads.
 
 mod gather;
-mod tile;
 mod wgrad;
 
 use gather::{Epilogue, Padded, Part};
-use pulp::{Simd, WithSimd};
 
 use crate::error::Result;
 use crate::ops::Real;
 use crate::ops::conv::{Conv, ConvOp};
-use crate::ops::cpu::{Cpu, room, view, view_mut};
+use crate::ops::cpu::{Cpu, lead, lead_mut, room};
 
 impl<T: Real> ConvOp for Cpu<T> {
     fn conv_fprop(
@@ -33,10 +31,10 @@ impl<T: Real> ConvOp for Cpu<T> {
         relu: bool,
         y: &mut Vec<T>,
     ) -> Result<()> {
-        let x = view("conv_fprop", "x", x, N * conv.input().len())?;
-        let w = view("conv_fprop", "w", w, conv.weights())?;
-        let bias = view("conv_fprop", "bias", bias, conv.K)?;
-        let y = view_mut("conv_fprop", "y", y, N * conv.output().len())?;
+        let x = lead("conv_fprop", "x", x, N * conv.input().len())?;
+        let w = lead("conv_fprop", "w", w, conv.weights())?;
+        let bias = lead("conv_fprop", "bias", bias, conv.K)?;
+        let y = lead_mut("conv_fprop", "y", y, N * conv.output().len())?;
         let width = self.panel_width();
         let input = fprop_padded(conv);
         let parts = gather::fprop_parts(conv, &input);
@@ -51,9 +49,9 @@ impl<T: Real> ConvOp for Cpu<T> {
     }
 
     fn conv_dgrad(&mut self, conv: &Conv, N: usize, dy: &Vec<T>, w: &Vec<T>, dx: &mut Vec<T>) -> Result<()> {
-        let dy = view("conv_dgrad", "dy", dy, N * conv.output().len())?;
-        let w = view("conv_dgrad", "w", w, conv.weights())?;
-        let dx = view_mut("conv_dgrad", "dx", dx, N * conv.input().len())?;
+        let dy = lead("conv_dgrad", "dy", dy, N * conv.output().len())?;
+        let w = lead("conv_dgrad", "w", w, conv.weights())?;
+        let dx = lead_mut("conv_dgrad", "dx", dx, N * conv.input().len())?;
         let width = self.panel_width();
         let input = gather::dgrad_padded(conv);
         let parts = gather::dgrad_parts(conv, &input);
@@ -76,10 +74,10 @@ impl<T: Real> ConvOp for Cpu<T> {
         dw: &mut Vec<T>,
         dbias: &mut Vec<T>,
     ) -> Result<()> {
-        let x = view("conv_wgrad", "x", x, N * conv.input().len())?;
-        let dy = view("conv_wgrad", "dy", dy, N * conv.output().len())?;
-        let dw = view_mut("conv_wgrad", "dw", dw, conv.weights())?;
-        let dbias = view_mut("conv_wgrad", "dbias", dbias, conv.K)?;
+        let x = lead("conv_wgrad", "x", x, N * conv.input().len())?;
+        let dy = lead("conv_wgrad", "dy", dy, N * conv.output().len())?;
+        let dw = lead_mut("conv_wgrad", "dw", dw, conv.weights())?;
+        let dbias = lead_mut("conv_wgrad", "dbias", dbias, conv.K)?;
         let width = self.panel_width();
         let input = fprop_padded(conv);
         let parts = gather::fprop_parts(conv, &input);
@@ -91,21 +89,6 @@ impl<T: Real> ConvOp for Cpu<T> {
             wgrad::unpack(conv, part, width, packed, dw);
         }
         Ok(())
-    }
-}
-
-impl<T: Real> Cpu<T> {
-    /// Columns of a panel of packed filters on this machine.
-    fn panel_width(&self) -> usize {
-        struct Width<T>(std::marker::PhantomData<T>);
-        impl<T: Real> WithSimd for Width<T> {
-            type Output = usize;
-            #[inline(always)]
-            fn with_simd<S: Simd>(self, _: S) -> usize {
-                tile::panel_width::<T, S>()
-            }
-        }
-        self.arch.dispatch(Width::<T>(std::marker::PhantomData))
     }
 }
 

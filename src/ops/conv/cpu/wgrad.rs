@@ -10,10 +10,9 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::gather::{Padded, Part};
-use super::tile::{self, Lines, even};
 use crate::ops::Real;
 use crate::ops::conv::Conv;
-use crate::ops::cpu::room;
+use crate::ops::tile::{self, Lines, Row, even};
 
 /// Bytes of images and gradients in a group: half of a common last-level cache.
 const GROUP_BYTES: usize = 8 << 20;
@@ -43,8 +42,7 @@ pub fn run<T: Real>(
     for (x, dy) in x.chunks(group * input.len()).zip(dy.chunks(group * image)) {
         let N = dy.len() / image;
         for (part, dw) in parts.iter().zip(&mut *dw) {
-            let panels = part.columns.div_ceil(width);
-            let dy = pack_panels(conv, part, width, dy, room(scratch, panels * N * pixels * width));
+            let dy = tile::pack(dy, conv.K, part.first_column..part.first_column + part.columns, width, scratch);
             column_sums(width, dy, N * pixels * width, pixels, &mut dbias[part.first_column..][..part.columns]);
             let taps = part.taps.len();
             dw.par_chunks_mut(part.run * width).enumerate().for_each(|(task, dw)| {
@@ -57,20 +55,6 @@ pub fn run<T: Real>(
             });
         }
     }
-}
-
-/// dy as panels (panels, N, P * Q, width), with zeros in columns that the part does not have.
-fn pack_panels<'a, T: Real>(conv: &Conv, part: &Part, width: usize, dy: &[T], packed: &'a mut [T]) -> &'a [T] {
-    let pixels = dy.len() / conv.K;
-    packed.par_chunks_mut(pixels * width).enumerate().for_each(|(panel, packed)| {
-        let columns = width.min(part.columns - panel * width);
-        let first = part.first_column + panel * width;
-        for (packed, dy) in packed.chunks_exact_mut(width).zip(dy.chunks_exact(conv.K)) {
-            packed[..columns].copy_from_slice(&dy[first..][..columns]);
-            packed[columns..].fill(T::ZERO);
-        }
-    });
-    packed
 }
 
 /// dbias[k] += sum over pixels, image by image, of dy[.., k].
@@ -113,26 +97,12 @@ impl<T: Real> WithSimd for Task<'_, T> {
             for piece in even(run, tile::tile_rows::<S>()) {
                 let x = &x[piece.start..];
                 let dw = &mut dw[piece.start * width..piece.end * width];
-                macro_rules! tile_of {
-                    ($($MR:literal)*) => {
-                        match piece.len() {
-                            $($MR => add::<T, S, $MR>(simd, &tile::outer::<T, S, $MR>(simd, x, lines, dy), dw),)*
-                            _ => {}
-                        }
-                    };
-                }
-                tile_of!(1 2 3 4 5 6 7 8 9 10 11 12 13);
+                tile::of_rows!(piece.len(), MR => {
+                    let sums = tile::outer::<T, S, MR>(simd, x, lines, dy);
+                    let rows: [Row; MR] = std::array::from_fn(|m| Row { source: 0, target: m * width });
+                    tile::add(simd, &sums, &rows, dw);
+                });
             }
-        }
-    }
-}
-
-#[inline(always)]
-fn add<T: Real, S: Simd, const MR: usize>(simd: S, sums: &[[T::Lanes<S>; tile::PANEL_LANES]; MR], dw: &mut [T]) {
-    let (vectors, _) = T::as_lanes_mut::<S>(dw);
-    for (sums, dw) in sums.iter().zip(vectors.chunks_exact_mut(tile::PANEL_LANES)) {
-        for (sum, dw) in sums.iter().zip(dw) {
-            *dw = T::vadd(simd, *dw, *sum);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The two inner products of convolution, held in registers.
+//! The two inner products of convolution and of linear layers, held in registers.
 //!
 //! Both work on a tile of MR rows by one panel of NR = 2 vectors. AVX-512 has
 //! 32 registers: 13 x 2 sums, 2 for the panel, 1 for the broadcast (14 rows
@@ -6,15 +6,19 @@
 //! 6 x 2. The left operand is read straight from the padded image, so
 //! there is no column matrix: one value is broadcast, and used for 2 vectors.
 
+use std::ops::Range;
+
 use pulp::Simd;
+use rayon::prelude::*;
 
 use crate::ops::Real;
+use crate::ops::cpu::room;
 
 /// Vectors in a panel.
 pub const PANEL_LANES: usize = 2;
 
 /// A value in each of a panel's columns.
-type Panel<T, S> = [<T as Real>::Lanes<S>; PANEL_LANES];
+pub type Panel<T, S> = [<T as Real>::Lanes<S>; PANEL_LANES];
 
 /// Columns of a panel on the instruction set of `S`.
 #[inline(always)]
@@ -27,6 +31,20 @@ pub fn panel_width<T: Real, S: Simd>() -> usize {
 pub fn tile_rows<S: Simd>() -> usize {
     ((S::REGISTER_COUNT - PANEL_LANES - 1) / PANEL_LANES).min(13)
 }
+
+/// Runs `body` with the constant `MR` = `len`, a number of rows from 1 to 13.
+macro_rules! of_rows {
+    ($len:expr, $MR:ident => $body:expr) => {
+        $crate::ops::tile::of_rows!(@ $len, $MR, $body, 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $len:expr, $MR:ident, $body:expr, $($rows:literal)*) => {
+        match $len {
+            $($rows => { const $MR: usize = $rows; $body })*
+            _ => {}
+        }
+    };
+}
+pub(crate) use of_rows;
 
 /// Where an output row is gathered from and goes to: offsets of its first
 /// element in the padded input and in the output.
@@ -86,8 +104,9 @@ pub struct Lines {
 
 /// sums[m] = sum_{p,q} x[p line + q step + m] dy[p Q + q].
 ///
-/// The pixel loop has no check that could fail, or the compiler would keep the
-/// sums in memory (measured: a third of the speed).
+/// The only way out of the pixel loop, but for its end, must be one that does not
+/// return: with any other the sums are live on two paths, and the compiler moves
+/// them through memory (measured: a third to a half of the speed).
 #[inline(always)]
 pub fn outer<T: Real, S: Simd, const MR: usize>(
     simd: S,
@@ -97,8 +116,11 @@ pub fn outer<T: Real, S: Simd, const MR: usize>(
 ) -> [Panel<T, S>; MR] {
     let mut sums = [[T::splat(simd, T::ZERO); PANEL_LANES]; MR];
     for (p, dy) in dy.chunks_exact(lines.Q).enumerate() {
-        let x = &x[p * lines.line..][..(lines.Q - 1) * lines.step + MR];
-        for (x, panel) in x.array_windows::<MR>().step_by(lines.step).zip(dy) {
+        let x = &x[p * lines.line..];
+        let mut at = 0;
+        for panel in dy {
+            let x = &x[at..at + MR];
+            at += lines.step;
             for m in 0..MR {
                 let a = T::splat(simd, x[m]);
                 for v in 0..PANEL_LANES {
@@ -110,6 +132,32 @@ pub fn outer<T: Real, S: Simd, const MR: usize>(
     sums
 }
 
+/// A panel of zeros.
+#[inline(always)]
+pub fn zero<T: Real, S: Simd>(simd: S) -> Panel<T, S> {
+    [T::splat(simd, T::ZERO); PANEL_LANES]
+}
+
+/// y[rows[m].target ..] += sums[m], whole panels.
+#[inline(always)]
+pub fn add<T: Real, S: Simd, const MR: usize>(simd: S, sums: &[Panel<T, S>; MR], rows: &[Row; MR], y: &mut [T]) {
+    for (sums, row) in sums.iter().zip(rows) {
+        let y = &mut y[row.target..][..panel_width::<T, S>()];
+        for (sum, y) in sums.iter().zip(T::as_lanes_mut::<S>(y).0) {
+            *y = T::vadd(simd, *y, *sum);
+        }
+    }
+}
+
+/// y = the leading `y.len()` columns of `sums`.
+#[inline(always)]
+pub fn store<T: Real, S: Simd>(sums: &Panel<T, S>, y: &mut [T]) {
+    match T::as_lanes_mut::<S>(y) {
+        ([a, b], []) => [*a, *b] = *sums,
+        _ => y.copy_from_slice(&bytemuck::cast_slice(sums)[..y.len()]),
+    }
+}
+
 /// `values` as whole panels.
 #[inline(always)]
 pub fn panels<T: Real, S: Simd>(values: &[T]) -> &[Panel<T, S>] {
@@ -117,7 +165,29 @@ pub fn panels<T: Real, S: Simd>(values: &[T]) -> &[Panel<T, S>] {
 }
 
 /// Splits `0..len` into the fewest pieces of at most `most`, as even as possible.
-pub fn even(len: usize, most: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+pub fn even(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     let pieces = len.div_ceil(most).max(1);
     (0..pieces).map(move |i| i * len / pieces..(i + 1) * len / pieces)
+}
+
+/// Columns `columns` of `matrix` (rows, stride) as panels (panels, rows, width),
+/// with zeros behind the last column. `buffer` grows as needed.
+pub fn pack<'a, T: Real>(
+    matrix: &[T],
+    stride: usize,
+    columns: Range<usize>,
+    width: usize,
+    buffer: &'a mut Vec<T>,
+) -> &'a [T] {
+    let rows = matrix.len() / stride;
+    let packed = room(buffer, columns.len().div_ceil(width) * rows * width);
+    packed.par_chunks_mut(rows * width).enumerate().for_each(|(panel, packed)| {
+        let first = columns.start + panel * width;
+        let used = width.min(columns.end - first);
+        for (packed, row) in packed.chunks_exact_mut(width).zip(matrix.chunks_exact(stride)) {
+            packed[..used].copy_from_slice(&row[first..][..used]);
+            packed[used..].fill(T::ZERO);
+        }
+    });
+    packed
 }
