@@ -272,7 +272,8 @@ fn each_level_applies_its_recipe_first_and_its_keys_after() {
     // The command line's recipe overrules what the file says of init, decay and schedule.
     let mut train = read("init = \"paper\"\nweight_decay = 0.25\nschedule = { kind = \"constant\" }\nlr = 0.5");
     assert_eq!((train.init, train.weight_decay, train.lr), (Init::Paper, 0.25, 0.5));
-    train.apply(&TrainEdit { recipe: Some(Recipe::Practical), ..TrainEdit::default() });
+    assert!("best".parse::<Recipe>().unwrap_err().contains("neither paper nor practical"));
+    train.apply(&TrainEdit { recipe: "practical".parse().ok(), ..TrainEdit::default() });
     assert_eq!((train.init, train.weight_decay, train.lr), (Init::He, 5e-4, 0.5));
     assert_eq!(train.schedule, ScheduleConfig::steps());
 }
@@ -284,6 +285,21 @@ fn the_paper_s_networks_default_to_the_paper_s_recipe() {
         assert_eq!((train.recipe, train.init, train.weight_decay), (Recipe::Paper, Init::Paper, 0.0), "{name}");
         assert_eq!((train.batch, train.lr, train.momentum), (128, 0.01, 0.9), "{name}");
         assert_eq!((train.rms_clip, train.epochs), (Some(0.1), 70), "{name}");
+    }
+}
+
+#[test]
+fn he_shares_the_pixels_scale_among_the_layers() {
+    for name in ["zfnet", "small", "alexnet-no3467"] {
+        let plan = Plan::new(&Config::preset(name).unwrap().net, 5).unwrap();
+        let fan_in = |p: &zfnet::net::Param| p.shape[1..].iter().product::<usize>();
+        let weights: Vec<_> = plan.params().filter(|p| p.kind == zfnet::net::ParamKind::Weight).collect();
+        assert_eq!(weights.len(), plan.depth());
+        // Mean squares: each layer multiplies by fan_in std^2 / 2, all together by 1/64^2.
+        let gain: f64 =
+            weights.iter().map(|p| fan_in(p) as f64 * Init::He.std(fan_in(p), plan.depth()).powi(2) / 2.0).product();
+        assert!((gain * 4096.0 - 1.0).abs() <= 1e-12, "{name}: {gain}");
+        assert!(weights.iter().all(|p| Init::Paper.std(fan_in(p), plan.depth()) == 0.01));
     }
 }
 

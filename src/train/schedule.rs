@@ -109,7 +109,7 @@ impl Schedule {
             ScheduleConfig::Steps { at, .. } => {
                 let due = at.iter().filter(|&&fraction| step_epoch(fraction, self.epochs) <= epoch).count() as u32;
                 let reason = format!("epoch {epoch} of {} is done", self.epochs);
-                (due > self.state.drops).then(|| (due, reason))
+                (due > self.state.drops).then_some((due, reason))
             }
             &ScheduleConfig::Plateau { patience, min_delta, max_drops, .. } => {
                 self.state.watch(val_error, min_delta);
