@@ -3,14 +3,17 @@
 
 mod common;
 
+mod config;
 mod conv;
 mod crop;
 mod dropout;
+mod info;
 mod linear;
 mod lrn;
 mod philox;
 mod pool;
 mod preset;
 mod relu;
+mod schedule;
 mod sgd;
 mod softmax;

@@ -189,7 +189,7 @@ impl LayerConfig {
 
 impl ConvConfig {
     fn read(s: &Section<'_>, old: Option<Self>) -> Result<Self> {
-        s.only(&["conv", "filters", "kernel", "stride", "pad", "groups", "relu"])?;
+        only(s, old.is_some(), &["conv", "filters", "kernel", "stride", "pad", "groups", "relu"])?;
         Ok(ConvConfig {
             filters: s.need("filters", s.size("filters", SIZES)?.or(old.map(|o| o.filters)))?,
             kernel: s.need("kernel", s.size("kernel", SIZES)?.or(old.map(|o| o.kernel)))?,
@@ -203,7 +203,7 @@ impl ConvConfig {
 
 impl PoolConfig {
     fn read(s: &Section<'_>, old: Option<Self>) -> Result<Self> {
-        s.only(&["pool", "kernel", "stride", "rounding"])?;
+        only(s, old.is_some(), &["pool", "kernel", "stride", "rounding"])?;
         let rounding = s.choice("rounding", &[("ceil", Rounding::Ceil), ("floor", Rounding::Floor)])?;
         Ok(PoolConfig {
             kernel: s.need("kernel", s.size("kernel", SIZES)?.or(old.map(|o| o.kernel)))?,
@@ -215,7 +215,7 @@ impl PoolConfig {
 
 impl LinearConfig {
     fn read(s: &Section<'_>, old: Option<Self>, last: bool) -> Result<Self> {
-        s.only(&["linear", "outputs", "relu", "dropout"])?;
+        only(s, old.is_some(), &["linear", "outputs", "relu", "dropout"])?;
         let dropout = s.number("dropout", "a probability in [0, 1)", |p| (0.0..1.0).contains(&p))?;
         Ok(LinearConfig {
             outputs: s.size("outputs", SIZES)?.or(old.and_then(|o| o.outputs)),
@@ -226,7 +226,7 @@ impl LinearConfig {
 }
 
 fn read_lrn(s: &Section<'_>, old: Option<Lrn>) -> Result<Lrn> {
-    s.only(&["lrn", "n", "k", "alpha", "beta", "divide_alpha"])?;
+    only(s, old.is_some(), &["lrn", "n", "k", "alpha", "beta", "divide_alpha"])?;
     let old = old.unwrap_or_default();
     Lrn::new(
         s.size("n", SIZES)?.unwrap_or(old.n),
@@ -235,6 +235,11 @@ fn read_lrn(s: &Section<'_>, old: Option<Lrn>) -> Result<Lrn> {
         s.number("beta", "a number from 0 up", |beta| beta >= 0.0)?.unwrap_or(old.beta),
         s.flag("divide_alpha")?.unwrap_or(old.divide_alpha),
     )
+}
+
+/// Refuses unknown keys; in a change also the first known one, which names the layer.
+fn only(s: &Section<'_>, change: bool, known: &[&str]) -> Result<()> {
+    s.only(&known[usize::from(change)..])
 }
 
 /// A name becomes part of tensor and file names: letters, digits, `_` and `-`.
@@ -247,6 +252,9 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 impl NetConfig {
+    /// Keys of the `[net]` table.
+    const HEAD: [&'static str; 2] = ["name", "input"];
+
     /// Reads the network from a description; `origin` names it in messages.
     ///
     /// # Errors
@@ -266,7 +274,7 @@ impl NetConfig {
             None => Self::from_layers(root)?,
         };
         if let Some(head) = root.section("net")? {
-            head.only(&["name", "input"])?;
+            head.only(&Self::HEAD)?;
             if let Some(name) = head.text("name")? {
                 check_name(name).map_err(|reason| head.refuse("name", reason))?;
                 net.name = name.to_string();
@@ -285,6 +293,7 @@ impl NetConfig {
             }
         }
         let head = root.need("net", root.section("net")?)?;
+        head.only(&Self::HEAD)?;
         let name = head.need("name", head.text("name")?)?.to_string();
         let input = head.need("input", head.size("input", SIZES)?)?;
         let sections = root.sections("layer")?;

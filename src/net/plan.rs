@@ -185,6 +185,11 @@ impl Plan {
         self.layers.iter().map(Layer::macs).sum()
     }
 
+    /// Number of layers that have weights: 8 in ZFNet.
+    pub fn depth(&self) -> usize {
+        self.layers.iter().filter(|l| l.params() > 0).count()
+    }
+
     /// The parameter tensors, from the input up, weights before biases.
     pub fn params(&self) -> impl Iterator<Item = Param> + '_ {
         self.layers.iter().enumerate().flat_map(|(layer, l)| {

@@ -1,12 +1,176 @@
-//! `zfnet info`.
+//! `zfnet info`: a network's table of layers.
 
 use std::process::ExitCode;
 
+use serde_json::json;
+use zfnet::net::{Layer, LayerOp, Plan, preset};
+use zfnet::train::Config;
+
+/// Parameters and activations of a training step on the CPU are f32.
+const ELEMENT_BYTES: usize = 4;
+
+/// ImageNet's number of classes, which the paper's networks score.
+const IMAGENET_CLASSES: usize = 1000;
+
 /// Layers, parameters, multiply-accumulates, receptive fields and memory of a network.
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = after_help())]
+pub struct Args {
+    /// A preset, a description (*.toml), or the folder of a run
+    #[arg(value_name = "PRESET|FILE|RUN")]
+    network: String,
+
+    /// Number of classes [default: what the description says, or 1000]
+    #[arg(long, value_name = "C", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    classes: Option<u32>,
+
+    /// Images in a batch, for the memory column [default: what the description says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    batch: Option<u32>,
+
+    /// Print JSON: `layers[]`, `total_params`, `total_macs`, `memory`
+    #[arg(long)]
+    json: bool,
+}
+
+fn after_help() -> String {
+    format!(
+        "Presets: {}\n\nExamples:\n  zfnet info zfnet\n  zfnet info small --classes 5 --batch 64\n  \
+         zfnet info mine.toml --json",
+        preset::names().join(", ")
+    )
+}
 
 /// Runs the subcommand.
-pub fn run(_args: &Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = Config::open(&args.network)?;
+    let asked = args.classes.map(|c| c as usize);
+    let classes = asked.or(config.net.classes()).unwrap_or(IMAGENET_CLASSES);
+    let batch = args.batch.map_or(config.train.batch, |b| b as usize);
+    let plan = Plan::new(&config.net, classes)?;
+    if args.json {
+        println!("{:#}", as_json(&plan, batch));
+    } else {
+        print!("{}", as_text(&plan, batch));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(plan: &Plan, batch: usize) -> serde_json::Value {
+    let layers: Vec<_> = plan
+        .layers
+        .iter()
+        .map(|l| {
+            json!({
+                "name": l.name,
+                "kind": l.kind(),
+                "definition": definition(l),
+                "output": [l.output.H, l.output.W, l.output.C],
+                "params": l.params(),
+                "macs": l.macs(),
+                "receptive_field": l.receptive_field,
+                "jump": l.jump,
+                "memory_bytes": l.memory(batch, ELEMENT_BYTES),
+            })
+        })
+        .collect();
+    let memory = plan.memory(batch, ELEMENT_BYTES);
+    json!({
+        "name": plan.name,
+        "input": [plan.input.H, plan.input.W, plan.input.C],
+        "classes": plan.classes,
+        "batch": batch,
+        "layers": layers,
+        "total_params": plan.total_params(),
+        "total_macs": plan.total_macs(),
+        "memory": memory,
+        "total_memory_bytes": memory.total(),
+    })
+}
+
+fn as_text(plan: &Plan, batch: usize) -> String {
+    let header = ["layer", "output", "definition", "parameters", "MACs", "field / jump", "memory"];
+    let mut rows = vec![header.map(String::from)];
+    rows.push(["input", &plan.input.to_string(), "RGB crop, mean subtracted", "", "", "", ""].map(String::from));
+    rows.extend(plan.layers.iter().map(|l| row(l, batch)));
+    let (params, macs, memory) =
+        (grouped(plan.total_params() as u64), grouped(plan.total_macs()), plan.memory(batch, ELEMENT_BYTES));
+    rows.push(["total", "", "", &params, &macs, "", &bytes(memory.total())].map(String::from));
+
+    let mut text = format!("{}, {} classes, memory for a training batch of {batch}\n\n", plan.name, plan.classes);
+    text += &aligned(&rows, 3);
+    text += &format!(
+        "\nMemory: parameters {}, gradients {}, momentum {}, activations {}, switches {}, activation gradients {}.\n",
+        bytes(memory.parameters),
+        bytes(memory.gradients),
+        bytes(memory.momentum),
+        bytes(memory.activations),
+        bytes(memory.switches),
+        bytes(memory.activation_gradients),
+    );
+    text
+}
+
+fn row(l: &Layer, batch: usize) -> [String; 7] {
+    let count = |n: u64| if n == 0 { String::new() } else { grouped(n) };
+    // One position has no neighbour to jump to.
+    let single = l.output.H * l.output.W == 1 && matches!(l.op, LayerOp::Linear { .. });
+    let field =
+        if single { format!("{} / -", l.receptive_field) } else { format!("{} / {}", l.receptive_field, l.jump) };
+    let memory = bytes(l.memory(batch, ELEMENT_BYTES));
+    [l.name.clone(), l.output.to_string(), definition(l), count(l.params() as u64), count(l.macs()), field, memory]
+}
+
+/// What a layer does, in a few words.
+fn definition(layer: &Layer) -> String {
+    let relu = if layer.relu() { ", ReLU" } else { "" };
+    match &layer.op {
+        LayerOp::Conv { conv, .. } => {
+            let groups = if conv.groups == 1 { String::new() } else { format!(", {} groups", conv.groups) };
+            format!("conv {}x{}, stride {}, pad {}{groups}{relu}", conv.R, conv.S, conv.stride, conv.pad)
+        }
+        LayerOp::Pool(pool) => format!("max {0}x{0}, stride {1}", pool.R, pool.stride),
+        LayerOp::Lrn(lrn) => {
+            let alpha = if lrn.divide_alpha { "alpha/n" } else { "alpha" };
+            format!("LRN n {}, k {}, {alpha} {:e}, beta {}", lrn.n, lrn.k, lrn.scale(), lrn.beta)
+        }
+        LayerOp::Linear { dropout, .. } => {
+            let dropout = if *dropout == 0.0 { String::new() } else { format!(", dropout {dropout}") };
+            format!("linear{relu}{dropout}")
+        }
+    }
+}
+
+/// Rows of equal columns; the first `left` are text, the others numbers, flush right.
+fn aligned(rows: &[[String; 7]], left: usize) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..7).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            if column < left { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// Digits in threes: `62,357,608`.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let threes: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|d| std::str::from_utf8(d).ok()).collect();
+    threes.join(",")
+}
+
+/// `1.4 GiB`.
+fn bytes(n: u64) -> String {
+    let (mut size, mut unit) = (n as f64, "B");
+    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB"] {
+        if size < 1024.0 {
+            break;
+        }
+        (size, unit) = (size / 1024.0, larger);
+    }
+    if unit == "B" { format!("{n} B") } else { format!("{size:.1} {unit}") }
 }
