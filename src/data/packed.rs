@@ -25,8 +25,8 @@ mod manifest;
 mod shard;
 mod writer;
 
-pub use manifest::{FORMAT, MANIFEST, Manifest, ShardEntry, SplitEntry, VERSION};
-pub use shard::SHARD_IMAGES;
+pub use manifest::{FORMAT, MANIFEST, MAX_CLASSES, MAX_SIZE, Manifest, ShardEntry, SplitEntry, VERSION};
+pub use shard::shard_images;
 pub use writer::{PackWriter, Recipe};
 
 use shard::Shard;

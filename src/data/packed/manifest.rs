@@ -18,6 +18,12 @@ pub const FORMAT: &str = "zfnet-dataset";
 /// The layout that this version of the crate writes and reads.
 pub const VERSION: u32 = 1;
 
+/// Largest side of a record.
+pub const MAX_SIZE: usize = 4096;
+
+/// Most classes, for labels are 16 bits wide.
+pub const MAX_CLASSES: usize = 1 << 16;
+
 /// The contents of `dataset.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -92,12 +98,7 @@ impl Manifest {
                 self.format, self.version
             ));
         }
-        if self.size == 0 || self.size > 1 << 14 {
-            return Err(format!("size is {}: expected a side of 1 to 16384 pixels", self.size));
-        }
-        if self.classes.is_empty() || self.classes.len() > 1 << 16 {
-            return Err(format!("it names {} classes: expected 1 to 65536", self.classes.len()));
-        }
+        self.check_ranges()?;
         for split in Split::ALL {
             let entry = self.split(split);
             let held: usize = entry.shards.iter().map(|shard| shard.images).sum();
@@ -107,6 +108,17 @@ impl Manifest {
             if entry.per_class.len() != self.classes.len() {
                 return Err(format!("{split} counts {} classes of {}", entry.per_class.len(), self.classes.len()));
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses sizes and class counts that no data set can have.
+    pub(super) fn check_ranges(&self) -> Result<(), String> {
+        if self.size == 0 || self.size > MAX_SIZE {
+            return Err(format!("the records' size is {}: expected a side of 1 to {MAX_SIZE} pixels", self.size));
+        }
+        if self.classes.is_empty() || self.classes.len() > MAX_CLASSES {
+            return Err(format!("there are {} classes: expected 1 to {MAX_CLASSES}", self.classes.len()));
         }
         Ok(())
     }

@@ -12,8 +12,18 @@ use safetensors::{Dtype, SafeTensors};
 use super::manifest::{Manifest, ShardEntry};
 use crate::error::{Error, Result};
 
-/// Most images in a shard.
-pub const SHARD_IMAGES: usize = 1024;
+/// Images in a full shard of records of side `S`: 1024, or fewer if their
+/// pixels would take more than 256 MiB, for a shard is filled in memory.
+pub const fn shard_images(S: usize) -> usize {
+    let fit = (256 << 20) / (S * S * 3);
+    if fit > 1024 {
+        1024
+    } else if fit < 1 {
+        1
+    } else {
+        fit
+    }
+}
 
 /// A mapped shard whose contents have been checked.
 #[derive(Debug)]

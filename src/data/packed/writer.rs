@@ -14,7 +14,7 @@ use safetensors::Dtype;
 
 use super::Split;
 use super::manifest::{FORMAT, MANIFEST, Manifest, ShardEntry, SplitEntry, VERSION};
-use super::shard::{self, SHARD_IMAGES, Tensor};
+use super::shard::{self, Tensor, shard_images};
 use crate::error::{Error, Result};
 
 const MEAN: &str = "mean.safetensors";
@@ -54,15 +54,6 @@ impl PackWriter {
     /// folder with something in it is always refused.
     pub fn create(out: &Path, recipe: Recipe, force: bool) -> Result<Self> {
         let Recipe { classes, size, masks, source, preprocessing } = recipe;
-        check_target(out, force)?;
-        let temp = sibling(out, "packing")?;
-        fs::create_dir_all(&temp).map_err(Error::io("create", &temp))?;
-        let lock = lock(&temp, out)?;
-        clear(&temp)?;
-        for split in Split::ALL {
-            let folder = temp.join(split.name());
-            fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
-        }
         let entry = SplitEntry { per_class: vec![0; classes.len()], ..SplitEntry::default() };
         let manifest = Manifest {
             format: FORMAT.into(),
@@ -76,6 +67,16 @@ impl PackWriter {
             train: entry.clone(),
             val: entry,
         };
+        manifest.check_ranges().map_err(Error::Usage)?;
+        check_target(out, force)?;
+        let temp = sibling(out, "packing")?;
+        fs::create_dir_all(&temp).map_err(Error::io("create", &temp))?;
+        let lock = lock(&temp, out)?;
+        clear(&temp)?;
+        for split in Split::ALL {
+            let folder = temp.join(split.name());
+            fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
+        }
         let sum = vec![0; size * size * 3];
         Ok(PackWriter { out: out.to_path_buf(), temp, manifest, sum, force, finished: false, _lock: lock })
     }
@@ -91,7 +92,7 @@ impl PackWriter {
         let (n, S) = (labels.len(), self.manifest.size);
         let fits = images.len() == n * S * S * 3
             && masks.map(<[u8]>::len) == self.manifest.masks.then_some(n * S * S)
-            && n <= SHARD_IMAGES
+            && n <= shard_images(S)
             && labels.iter().all(|&label| usize::from(label) < self.manifest.classes.len());
         if !fits {
             return Err(Error::shape("pack", format!("a shard of {n} images does not fit the data set's recipe")));
@@ -117,6 +118,12 @@ impl PackWriter {
         labels.iter().for_each(|&label| entry.per_class[usize::from(label)] += 1);
         entry.shards.push(ShardEntry { file, images: n, bytes, crc32 });
         Ok(())
+    }
+
+    /// A class of which `split` has no image yet.
+    pub fn missing_class(&self, split: Split) -> Option<&str> {
+        let empty = self.manifest.split(split).per_class.iter().position(|&n| n == 0)?;
+        Some(&self.manifest.classes[empty])
     }
 
     /// Adds each of the images to the sum; threads share out the pixels.
