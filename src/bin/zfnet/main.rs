@@ -7,10 +7,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bar;
 mod bench;
 mod demo;
 mod eval;
 mod info;
+mod machine;
 mod pack;
 mod predict;
 mod train;
