@@ -2,23 +2,31 @@
 #![allow(non_snake_case)]
 
 mod common;
+mod fixture;
 
+mod checkpoint;
 mod config;
 mod conv;
 mod crop;
 mod decode;
 mod dropout;
+mod eval;
 mod info;
 mod linear;
 mod loader;
 mod lrn;
+mod net;
 mod pack;
 mod packed;
 mod philox;
 mod pool;
+mod predict;
 mod preset;
 mod relu;
+mod resume;
+mod run;
 mod schedule;
 mod sgd;
 mod softmax;
 mod synthetic;
+mod train;
