@@ -121,9 +121,9 @@ fn an_ensemble_is_the_mean_of_its_networks() {
     let q = probabilities(&mut net(&second), &images, &labels, &windows).unwrap();
     assert!(p != q);
     let mut scorer = Scorer::new(3);
-    for i in 0..VAL {
-        let mean: Vec<f64> = (3 * i..3 * i + 3).map(|j| (p[j] + q[j]) / 2.0).collect();
-        scorer.add(labels[i] as usize, &mean);
+    for ((p, q), label) in p.chunks(3).zip(q.chunks(3)).zip(&labels) {
+        let mean: Vec<f64> = p.iter().zip(q).map(|(p, q)| (p + q) / 2.0).collect();
+        scorer.add(*label as usize, &mean);
     }
     let mut ensemble = Ensemble::new(&data, Split::Val, TestCrops::Centre);
     let mut done = Vec::new();
