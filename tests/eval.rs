@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -204,4 +205,15 @@ fn what_does_not_belong_together_is_refused() {
     let (status, _, stderr) = program(&data, &[run]);
     assert_eq!(status, Some(1), "{stderr}");
     assert!(stderr.contains("best.safetensors"), "{stderr}");
+}
+
+#[test]
+fn a_reader_that_hangs_up_is_no_failure() {
+    let (_folder, data, out) = fixture::trained();
+    let mut command = fixture::zfnet(["eval"]);
+    command.arg("--data").arg(data.root()).arg(&out).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
 }

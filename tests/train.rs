@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
 use zfnet::data::packed::Split;
@@ -196,4 +197,19 @@ fn what_does_not_fit_is_refused_before_there_is_a_folder() {
     assert_eq!(status, Some(1), "{stderr}");
     assert!(stderr.contains("224") && stderr.contains("11 x 11"), "{stderr}");
     assert!(!folder.path().join("run").exists());
+}
+
+/// `zfnet train .. 2>&1 | head` must not cost a run.
+#[test]
+fn training_goes_on_when_nobody_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    fixture::pack(folder.path());
+    let (file, out) = (folder.path().join("fixture.toml"), folder.path().join("run"));
+    fs::write(&file, CONFIG).unwrap();
+    let mut command = fixture::zfnet(["train"]);
+    command.arg("--data").arg(folder.path().join("data")).arg("--out").arg(&out).arg("--config").arg(file);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(metrics::read(&out.join("metrics.jsonl")).unwrap().len(), 4);
 }

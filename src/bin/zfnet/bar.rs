@@ -2,6 +2,8 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::print::talk;
+
 /// A bar that vanishes when it is dropped.
 pub struct Bar(ProgressBar);
 
@@ -29,7 +31,7 @@ impl Bar {
 
     /// Writes a line above the bar, or alone where there is no terminal.
     pub fn say(&self, line: &str) {
-        self.0.suspend(|| eprintln!("{line}"));
+        self.0.suspend(|| talk!("{line}"));
     }
 }
 

@@ -15,6 +15,7 @@ use zfnet::train::score::Evaluation;
 
 use crate::bar::Bar;
 use crate::machine::Machine;
+use crate::print::answer;
 
 /// Score trained networks on a packed data set
 ///
@@ -86,30 +87,31 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let mut answer = serde_json::to_value(&evaluation)?;
         answer["runs"] = json!(args.runs);
         answer["split"] = json!(args.split.name());
-        println!("{answer}");
+        answer!("{answer}")?;
     } else {
-        print(&evaluation);
+        print(&evaluation)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(evaluation: &Evaluation) {
+fn print(evaluation: &Evaluation) -> std::io::Result<()> {
     let Evaluation { images, loss, top1, top5, per_class, confusion } = evaluation;
-    println!("images {images}\nloss   {loss:.4}\ntop-1  {top1:.4}\ntop-5  {top5:.4}\n");
+    answer!("images {images}\nloss   {loss:.4}\ntop-1  {top1:.4}\ntop-5  {top5:.4}\n")?;
     let width = per_class.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max(5);
-    println!("{:width$}  images   top-1   top-5  most often taken for", "class");
+    answer!("{:width$}  images   top-1   top-5  most often taken for", "class")?;
     let share = |s: Option<f64>| s.map_or("-".to_owned(), |s| format!("{s:.4}"));
     for (c, score) in per_class.iter().enumerate() {
         let others = confusion[c].iter().enumerate().filter(|&(k, &n)| k != c && n > 0);
         // max_by_key takes the last of equals; the first is asked for.
         let taken = others.rev().max_by_key(|&(_, &n)| n);
         let taken = taken.map_or(String::new(), |(k, n)| format!("{} ({n})", per_class[k].class));
-        println!(
+        answer!(
             "{:width$}  {:6}  {:>6}  {:>6}  {taken}",
             score.class,
             score.images,
             share(score.top1),
             share(score.top5)
-        );
+        )?;
     }
+    Ok(())
 }

@@ -15,6 +15,7 @@ mod info;
 mod machine;
 mod pack;
 mod predict;
+mod print;
 mod train;
 
 /// Train ZFNet (Zeiler & Fergus 2013) end to end, and look at what it learned.
@@ -49,7 +50,10 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("zfnet: {error:#}");
+            if hung_up(&error) {
+                return ExitCode::SUCCESS;
+            }
+            print::talk!("zfnet: {error:#}");
             match error.downcast_ref::<zfnet::error::Error>() {
                 Some(zfnet::error::Error::Interrupted(_)) => ExitCode::from(130),
                 Some(zfnet::error::Error::Usage(_) | zfnet::error::Error::Config { .. }) => ExitCode::from(2),
@@ -57,4 +61,10 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// Whether whoever read our output has had enough of it, which is no failure.
+fn hung_up(error: &anyhow::Error) -> bool {
+    let io = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>().map(|e| e.kind());
+    error.chain().any(|cause| io(cause) == Some(std::io::ErrorKind::BrokenPipe))
 }

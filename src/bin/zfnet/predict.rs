@@ -1,5 +1,6 @@
 //! `zfnet predict`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,7 +8,7 @@ use rayon::prelude::*;
 use serde_json::json;
 use zfnet::data::decode::decode_file;
 use zfnet::data::resize::centre_square;
-use zfnet::error::Result;
+use zfnet::error::{Error, Result};
 use zfnet::ops::Backend;
 use zfnet::train::device::Job;
 use zfnet::train::evaluate::{TestCrops, probabilities};
@@ -15,6 +16,7 @@ use zfnet::train::model::Model;
 use zfnet::train::score::most_probable;
 
 use crate::machine::Machine;
+use crate::print::{answer, talk};
 
 /// Images decoded and judged at a time.
 const BATCH: usize = 32;
@@ -84,7 +86,8 @@ impl Job for Predict<'_> {
             let p = probabilities(&mut net, &pixels, &vec![0; files.len()], &windows)?;
             for ((file, record), p) in files.iter().zip(records).zip(p.chunks_exact(model.plan.classes)) {
                 all_good &= record.is_ok();
-                print(args, file, record.map(|_| p), &model.checkpoint.header.classes);
+                print(args, file, record.map(|_| p), &model.checkpoint.header.classes)
+                    .map_err(Error::io("write to", "the standard output"))?;
             }
         }
         Ok(all_good)
@@ -99,26 +102,27 @@ fn read_record(file: &Path, record: usize) -> Result<Vec<u8>> {
 }
 
 /// The answer for one file: its most probable classes, or why there is none.
-fn print(args: &Args, file: &Path, answer: Result<&[f64]>, classes: &[String]) {
+fn print(args: &Args, file: &Path, answer: Result<&[f64]>, classes: &[String]) -> io::Result<()> {
     let file = file.display().to_string();
     let p = match answer {
         Ok(p) => p,
         Err(error) => {
-            eprintln!("zfnet: {error}");
+            talk!("zfnet: {error}");
             if args.json {
-                println!("{}", json!({ "file": file, "error": error.to_string() }));
+                answer!("{}", json!({ "file": file, "error": error.to_string() }))?;
             }
-            return;
+            return Ok(());
         }
     };
     let top = most_probable(p, TOP);
     if args.json {
         let top: Vec<_> = top.iter().map(|&c| json!({ "class": classes[c], "probability": p[c] })).collect();
-        println!("{}", json!({ "file": file, "predictions": top }));
-        return;
+        answer!("{}", json!({ "file": file, "predictions": top }))?;
+        return Ok(());
     }
-    println!("{file}");
+    answer!("{file}")?;
     for c in top {
-        println!("  {:.4}  {}", p[c], classes[c]);
+        answer!("  {:.4}  {}", p[c], classes[c])?;
     }
+    Ok(())
 }

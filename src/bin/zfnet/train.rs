@@ -21,6 +21,7 @@ use zfnet::train::{Config, Recipe, TrainEdit};
 
 use crate::bar::Bar;
 use crate::machine::Machine;
+use crate::print::{answer, talk};
 
 /// Train a network on a packed data set
 ///
@@ -170,7 +171,7 @@ impl Terminal {
                 // The second time: at once. The last checkpoint stands.
                 std::process::exit(130);
             }
-            eprintln!("\nfinishing this step and saving; Ctrl-C again to stop at once");
+            talk!("\nfinishing this step and saving; Ctrl-C again to stop at once");
         })?;
         Ok(Terminal { bar: None, stop })
     }
@@ -188,7 +189,7 @@ impl Observer for Terminal {
     fn say(&mut self, line: &str) {
         match &self.bar {
             Some((bar, _)) => bar.say(line),
-            None => eprintln!("{line}"),
+            None => talk!("{line}"),
         }
     }
 
@@ -235,15 +236,15 @@ fn print(args: &Args, run: &Run, summary: &Summary) -> anyhow::Result<()> {
             "last": file(run.last()),
             "metrics": run.metrics(),
         });
-        println!("{answer}");
+        answer!("{answer}")?;
         return Ok(());
     }
-    println!("{} epochs, {} updates", summary.epochs, summary.steps);
+    answer!("{} epochs, {} updates", summary.epochs, summary.steps)?;
     if let Some(best) = summary.best {
-        println!("best   top-1 {:.4} after epoch {}: {}", best.score, best.epoch, run.best().display());
+        answer!("best   top-1 {:.4} after epoch {}: {}", best.score, best.epoch, run.best().display())?;
     }
-    println!("last   {}", run.last().display());
-    println!("curves {}", run.metrics().display());
-    println!("next   zfnet eval {} --data {} --crops 10", args.out.display(), args.data.display());
+    answer!("last   {}", run.last().display())?;
+    answer!("curves {}", run.metrics().display())?;
+    answer!("next   zfnet eval {} --data {} --crops 10", args.out.display(), args.data.display())?;
     Ok(())
 }
