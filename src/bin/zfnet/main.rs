@@ -15,6 +15,7 @@ mod info;
 mod machine;
 mod pack;
 mod predict;
+mod terminal;
 mod train;
 
 /// Train ZFNet (Zeiler & Fergus 2013) end to end, and look at what it learned.
@@ -36,16 +37,21 @@ enum Command {
     Bench(bench::Args),
 }
 
+/// Runs one command.
+fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo(args) => demo::run(args),
+        Command::Pack(args) => pack::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Info(args) => info::run(args),
+        Command::Bench(args) => bench::run(args),
+    }
+}
+
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Demo(args) => demo::run(&args),
-        Command::Pack(args) => pack::run(&args),
-        Command::Train(args) => train::run(&args),
-        Command::Eval(args) => eval::run(&args),
-        Command::Predict(args) => predict::run(&args),
-        Command::Info(args) => info::run(&args),
-        Command::Bench(args) => bench::run(&args),
-    };
+    let result = dispatch(&Cli::parse().command);
     match result {
         Ok(code) => code,
         Err(error) => {
