@@ -3,6 +3,7 @@
 
 mod common;
 
+mod bench;
 mod config;
 mod conv;
 mod crop;

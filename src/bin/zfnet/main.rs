@@ -13,6 +13,7 @@ mod eval;
 mod info;
 mod pack;
 mod predict;
+mod table;
 mod train;
 
 /// Train ZFNet (Zeiler & Fergus 2013) end to end, and look at what it learned.
