@@ -292,7 +292,7 @@ fn the_paper_s_networks_default_to_the_paper_s_recipe() {
 fn he_shares_the_pixels_scale_among_the_layers() {
     for name in ["zfnet", "small", "alexnet-no3467"] {
         let plan = Plan::new(&Config::preset(name).unwrap().net, 5).unwrap();
-        let fan_in = |p: &zfnet::net::Param| p.shape[1..].iter().product::<usize>();
+        let fan_in = |p: &zfnet::net::plan::Param| p.shape[1..].iter().product::<usize>();
         let weights: Vec<_> = plan.params().filter(|p| p.kind == zfnet::net::ParamKind::Weight).collect();
         assert_eq!(weights.len(), plan.depth());
         // Mean squares: each layer multiplies by fan_in std^2 / 2, all together by 1/64^2.

@@ -9,8 +9,8 @@
 //! also at the first and last channels and when n > C; with
 //! `divide_alpha = false` it is not (the formula printed in the AlexNet paper).
 //!
-//! **Gradient.** Write s' = alpha/n (or alpha). a[i] enters b[i] directly and
-//! every s[j] with i in N(j) through ds[j]/da[i] = 2 s' a[i]:
+//! **Gradient.** Write s' = alpha/n (or alpha). `a[i]` enters `b[i]` directly
+//! and every `s[j]` with i in N(j) through `ds[j]/da[i] = 2 s' a[i]`:
 //!
 //! ```text
 //! da[i] = g[i] s[i]^-beta + sum_{j : i in N(j)} g[j] a[j] (-beta) s[j]^(-beta-1) 2 s' a[i]

@@ -8,7 +8,7 @@
 //! after a drop of lr this form shrinks the next step at once.)
 //!
 //! **RMS clip** (section 3.1 of the paper). After an update every convolution
-//! filter w[k] of M = R S C/g weights whose root mean square exceeds the radius
+//! filter `w[k]` of M = R S C/g weights whose root mean square exceeds the radius
 //! is scaled back to it:
 //!
 //! ```text

@@ -9,7 +9,7 @@
 //!
 //! Subtracting the maximum keeps every exponent at or below 0 and at least one
 //! at 0, so the sum lies in [1, C] and nothing overflows, whatever the logits.
-//! The gradient: d loss / dz[k] = dL/dz[k] - [k = t], and dL/dz[k] = p[k]
+//! The gradient: `d loss / dz[k] = dL/dz[k] - [k = t]`, and `dL/dz[k] = p[k]`
 //! (m's own derivative cancels).
 
 mod cpu;
