@@ -15,6 +15,7 @@ mod info;
 mod machine;
 mod pack;
 mod predict;
+mod table;
 mod terminal;
 mod train;
 
