@@ -2,8 +2,8 @@
 #![allow(non_snake_case)]
 
 mod common;
-mod fixture;
 
+mod bench;
 mod checkpoint;
 mod config;
 mod conv;
@@ -11,6 +11,7 @@ mod crop;
 mod decode;
 mod dropout;
 mod eval;
+mod fixture;
 mod info;
 mod linear;
 mod loader;

@@ -16,6 +16,8 @@ mod machine;
 mod pack;
 mod predict;
 mod print;
+mod table;
+mod terminal;
 mod train;
 
 /// Train ZFNet (Zeiler & Fergus 2013) end to end, and look at what it learned.
@@ -37,16 +39,21 @@ enum Command {
     Bench(bench::Args),
 }
 
+/// Runs one command.
+fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo(args) => demo::run(args),
+        Command::Pack(args) => pack::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Info(args) => info::run(args),
+        Command::Bench(args) => bench::run(args),
+    }
+}
+
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Demo(args) => demo::run(&args),
-        Command::Pack(args) => pack::run(&args),
-        Command::Train(args) => train::run(&args),
-        Command::Eval(args) => eval::run(&args),
-        Command::Predict(args) => predict::run(&args),
-        Command::Info(args) => info::run(&args),
-        Command::Bench(args) => bench::run(&args),
-    };
+    let result = dispatch(&Cli::parse().command);
     match result {
         Ok(code) => code,
         Err(error) => {
