@@ -8,6 +8,7 @@
 //! | net | [`net`] | network description, presets, forward and backward walk |
 //! | ops | [`ops`] | one folder per operation: formula, sizes, implementations |
 //! | data | [`data`] | decoding, packed data sets, loader, augmentation |
+//! | device | [`device`] | memory and kernel launch: CUDA driver, emulator |
 //! | ground | [`tensor`], [`philox`], [`error`] | extents, random numbers, errors |
 //!
 //! The `zfnet` program in `src/bin/zfnet/` stands on top: one file a subcommand.
@@ -20,6 +21,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod data;
+pub mod device;
 pub mod error;
 pub mod net;
 pub mod ops;
