@@ -29,6 +29,9 @@ fn main() {
     #[cfg(feature = "emulator")]
     {
         println!("cargo:rerun-if-changed={}", root.join("tests/kernels").display());
-        emulator::compile(&root, &sources, &scan::sources(&root.join("tests/kernels")), &out);
+        let tests = scan::sources(&root.join("tests/kernels"));
+        let images = nvcc::compile(&root, &tests, &out);
+        fs::write(out.join("test_images.rs"), images).expect("OUT_DIR is writable");
+        emulator::compile(&root, &sources, &tests, &out);
     }
 }

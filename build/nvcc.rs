@@ -67,7 +67,7 @@ fn wheels(environment: &Path) -> Vec<PathBuf> {
 /// Compiles one file; what the compiler said, either way.
 fn fatbin(nvcc: &Path, archs: &str, root: &Path, source: &Source, out: &Path) -> Result<String, String> {
     let mut command = Command::new(nvcc);
-    command.args(["-fatbin", "-std=c++17", "-O3", "-lineinfo", "-Werror=all-warnings", "-Xptxas=-v,-warn-spills"]);
+    command.args(["-fatbin", "-std=c++17", "-O3", "-lineinfo", "-Werror=all-warnings", "-Xptxas=-v"]);
     for arch in archs.split(',').map(str::trim) {
         command.args(["-gencode", &gencode(arch)]);
     }

@@ -1,10 +1,10 @@
-//! The emulator catches what a GPU leaves undefined, and runs every word of the vocabulary as a GPU does.
+//! The emulator catches what a GPU leaves undefined; every word of the vocabulary does what it says, on every device.
 
 use half::{bf16, f16};
 use zfnet::device::{Arg, Device, Launch, Memory};
 use zfnet::error::Error;
 
-use crate::common::device::{SEEDS, download, emulator, poisoned, upload};
+use crate::common::device::{SEEDS, download, emulator, on_devices, poisoned, upload};
 use crate::common::values::normal;
 
 /// Runs a kernel that must be refused; the message names it, the block and the thread, and says `reason`.
@@ -229,6 +229,25 @@ mod waiting {
     }
 
     #[test]
+    fn phase_never_completes() {
+        for seed in SEEDS {
+            let device = emulator(seed);
+            let mut y = poisoned::<_, f32>(&device, 32);
+            let launch = Launch::linear("wrong_phase_never_completes", 1, 32);
+            let reason = "waits for a phase of an mbarrier at tests/kernels/wrong.cu:";
+            caught(&device, launch, &[Arg::output(&mut y)], Some(0), Some(0), reason);
+        }
+    }
+
+    #[test]
+    fn mbarrier_without_init() {
+        let device = emulator(0);
+        let mut y = poisoned::<_, f32>(&device, 32);
+        let launch = Launch::linear("wrong_mbarrier_without_init", 1, 32);
+        caught(&device, launch, &[Arg::output(&mut y)], Some(0), Some(0), "used before mbarrier_init at tests/kernels");
+    }
+
+    #[test]
     fn incomplete_warp() {
         let device = emulator(1);
         let mut y = poisoned::<_, f32>(&device, 32);
@@ -308,20 +327,15 @@ mod arguments {
 mod vocabulary {
     use super::*;
 
-    #[test]
-    fn identity() {
-        for seed in SEEDS {
-            let device = emulator(seed);
-            let mut y = poisoned::<_, u32>(&device, 30 * 105);
-            let launch = Launch { kernel: "vocabulary_identity", grid: [2, 3, 5], block: [7, 5, 3], shared: 0 };
-            device.launch(&launch, &[Arg::output(&mut y)]).unwrap();
-            let expected: Vec<u32> = (0..30).flat_map(|b| (0..105).map(move |t| b * 1000 + t)).collect();
-            assert_eq!(download::<_, u32>(&device, &y), expected);
-        }
+    fn identity(device: &impl Device) {
+        let mut y = poisoned::<_, u32>(device, 30 * 105);
+        let launch = Launch { kernel: "vocabulary_identity", grid: [2, 3, 5], block: [7, 5, 3], shared: 0 };
+        device.launch(&launch, &[Arg::output(&mut y)]).unwrap();
+        let expected: Vec<u32> = (0..30).flat_map(|b| (0..105).map(move |t| b * 1000 + t)).collect();
+        assert_eq!(download::<_, u32>(device, &y), expected);
     }
 
-    #[test]
-    fn shuffles_and_votes() {
+    fn shuffles_and_votes(device: &impl Device) {
         let x: Vec<i32> = (0..64).collect();
         let lanes = |f: fn(i32) -> i32| (0..64).map(|i| i / 32 * 32 + f(i % 32)).collect::<Vec<i32>>();
         let ballot = |warp: i32| (0..32).filter(|l| (warp * 32 + l) % 3 == 0).fold(0_u32, |b, l| b | 1 << l) as i32;
@@ -334,36 +348,35 @@ mod vocabulary {
             (0..64).map(|i| if i < 32 { 2 } else { 1 }).collect(),
         ]
         .concat();
-        for seed in SEEDS {
-            let device = emulator(seed);
-            let input = upload(&device, &x);
-            let mut y = poisoned::<_, i32>(&device, 6 * 64);
-            let launch = Launch::linear("vocabulary_shuffles", 1, 64);
-            device.launch(&launch, &[Arg::input(&input), Arg::output(&mut y)]).unwrap();
-            assert_eq!(download::<_, i32>(&device, &y), expected);
-        }
+        let input = upload(device, &x);
+        let mut y = poisoned::<_, i32>(device, 6 * 64);
+        let launch = Launch::linear("vocabulary_shuffles", 1, 64);
+        device.launch(&launch, &[Arg::input(&input), Arg::output(&mut y)]).unwrap();
+        assert_eq!(download::<_, i32>(device, &y), expected);
     }
 
-    #[test]
-    fn atomics() {
-        let device = emulator(1);
-        let (mut count, mut sum) = (upload(&device, &[5_u32]), upload(&device, &[0.25_f32]));
-        let mut most = upload(&device, &[-3_i32]);
+    fn atomics(device: &impl Device) {
+        let (mut count, mut sum) = (upload(device, &[5_u32]), upload(device, &[0.25_f32]));
+        let mut most = upload(device, &[-3_i32]);
         let args = [Arg::output(&mut count), Arg::output(&mut sum), Arg::output(&mut most)];
         device.launch(&Launch::linear("vocabulary_atomics", 41, 37), &args).unwrap();
-        assert_eq!(download::<_, u32>(&device, &count), [5 + 41 * 37]);
-        assert_eq!(download::<_, f32>(&device, &sum), [0.25 + 0.5 * 41.0 * 37.0]);
-        assert_eq!(download::<_, i32>(&device, &most), [41 * 37 - 1]);
+        assert_eq!(download::<_, u32>(device, &count), [5 + 41 * 37]);
+        assert_eq!(download::<_, f32>(device, &sum), [0.25 + 0.5 * 41.0 * 37.0]);
+        assert_eq!(download::<_, i32>(device, &most), [41 * 37 - 1]);
     }
 
-    #[test]
-    fn named_barriers() {
-        for seed in SEEDS {
-            let device = emulator(seed);
-            let mut y = poisoned::<_, i32>(&device, 64);
-            device.launch(&Launch::linear("vocabulary_named_barriers", 1, 64), &[Arg::output(&mut y)]).unwrap();
-            assert_eq!(download::<_, i32>(&device, &y), (0..64).map(|i| i ^ 31).collect::<Vec<i32>>());
-        }
+    fn named_barriers(device: &impl Device) {
+        let mut y = poisoned::<_, i32>(device, 64);
+        device.launch(&Launch::linear("vocabulary_named_barriers", 1, 64), &[Arg::output(&mut y)]).unwrap();
+        assert_eq!(download::<_, i32>(device, &y), (0..64).map(|i| i ^ 31).collect::<Vec<i32>>());
+    }
+
+    fn mbarrier(device: &impl Device) {
+        let mut y = poisoned::<_, i32>(device, 5 * 32);
+        let args = [Arg::output(&mut y), Arg::I32(5)];
+        device.launch(&Launch::linear("vocabulary_mbarrier", 1, 64), &args).unwrap();
+        let expected: Vec<i32> = (0..5).flat_map(|round| (0..32).map(move |l| round * 100 + 31 - l)).collect();
+        assert_eq!(download::<_, i32>(device, &y), expected);
     }
 
     /// Ties, subnormals, overflow, infinities and NaN, and draws at many scales.
@@ -384,14 +397,13 @@ mod vocabulary {
         x
     }
 
-    #[test]
-    fn bf16_rounds_to_even() {
-        let (device, x) = (emulator(0), numbers());
-        let input = upload(&device, &x);
-        let mut y = poisoned::<_, u16>(&device, x.len());
+    fn bf16_rounds_to_even(device: &impl Device) {
+        let x = numbers();
+        let input = upload(device, &x);
+        let mut y = poisoned::<_, u16>(device, x.len());
         let launch = Launch::elementwise("vocabulary_bf16", x.len(), 256).unwrap();
         device.launch(&launch, &[Arg::input(&input), Arg::output(&mut y), Arg::I32(x.len() as i32)]).unwrap();
-        for (x, y) in x.iter().zip(download::<_, u16>(&device, &y)) {
+        for (x, y) in x.iter().zip(download::<_, u16>(device, &y)) {
             let (y, expected) = (bf16::from_bits(y), bf16::from_f32(*x));
             assert!(
                 y.to_bits() == expected.to_bits() || y.is_nan() && expected.is_nan(),
@@ -400,16 +412,15 @@ mod vocabulary {
         }
     }
 
-    #[test]
-    fn f16_rounds_to_even() {
-        let (device, x) = (emulator(0), numbers());
-        let input = upload(&device, &x);
-        let (mut y, mut back) = (poisoned::<_, u16>(&device, x.len()), poisoned::<_, f32>(&device, x.len()));
+    fn f16_rounds_to_even(device: &impl Device) {
+        let x = numbers();
+        let input = upload(device, &x);
+        let (mut y, mut back) = (poisoned::<_, u16>(device, x.len()), poisoned::<_, f32>(device, x.len()));
         let launch = Launch::elementwise("vocabulary_f16", x.len(), 256).unwrap();
         let args = [Arg::input(&input), Arg::output(&mut y), Arg::output(&mut back), Arg::I32(x.len() as i32)];
         device.launch(&launch, &args).unwrap();
-        let back: Vec<f32> = download(&device, &back);
-        for ((x, y), back) in x.iter().zip(download::<_, u16>(&device, &y)).zip(back) {
+        let back: Vec<f32> = download(device, &back);
+        for ((x, y), back) in x.iter().zip(download::<_, u16>(device, &y)).zip(back) {
             let (y, expected) = (f16::from_bits(y), f16::from_f32(*x));
             assert!(
                 y.to_bits() == expected.to_bits() || y.is_nan() && expected.is_nan(),
@@ -419,15 +430,13 @@ mod vocabulary {
         }
     }
 
-    #[test]
-    fn ldmatrix() {
-        let device = emulator(1);
+    fn ldmatrix(device: &impl Device) {
         let x: Vec<u16> = (0..32 * 8).map(|i| 1000 + i).collect();
-        let input = upload(&device, &x);
-        let mut y = poisoned::<_, u32>(&device, 8 * 32);
+        let input = upload(device, &x);
+        let mut y = poisoned::<_, u32>(device, 8 * 32);
         let launch = Launch::linear("vocabulary_ldmatrix", 1, 32);
         device.launch(&launch, &[Arg::input(&input), Arg::output(&mut y)]).unwrap();
-        let y: Vec<u32> = download(&device, &y);
+        let y: Vec<u32> = download(device, &y);
         for m in 0..4 {
             for lane in 0..32 {
                 let (g, t) = (lane / 4, lane % 4);
@@ -437,4 +446,15 @@ mod vocabulary {
             }
         }
     }
+
+    on_devices!(
+        identity,
+        shuffles_and_votes,
+        atomics,
+        named_barriers,
+        mbarrier,
+        bf16_rounds_to_even,
+        f16_rounds_to_even,
+        ldmatrix,
+    );
 }

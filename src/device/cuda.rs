@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 
-use super::image::{ARCHS, IMAGES, MISSING};
+use super::image::{ARCHS, IMAGES, Image, MISSING};
 use super::{Arg, Device, Launch, Memory, Packed, Properties, check_range};
 use crate::error::{Error, Result};
 
@@ -141,10 +141,18 @@ impl Cuda {
         }
         let context = context(ordinal, name)?;
         let properties = properties(&context)?;
-        let functions = functions(&context, &properties)?;
+        let functions = functions(&context, &properties, IMAGES)?;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
             .map_err(|e| context.refused("make a stream", e))?;
         Ok(Cuda { context, stream, functions, properties })
+    }
+
+    /// Adds kernels compiled elsewhere: those of the tests.
+    pub fn with_images(mut self, images: &[Image]) -> Result<Self> {
+        self.context.enter()?;
+        let more = functions(&self.context, &self.properties, images)?;
+        self.functions.extend(more);
+        Ok(self)
     }
 
     /// Runs `call` with the context current.
@@ -203,9 +211,9 @@ fn properties(context: &Context) -> Result<Properties> {
 }
 
 /// Loads every image; they stay loaded until the context goes.
-fn functions(context: &Context, properties: &Properties) -> Result<HashMap<&'static str, Function>> {
+fn functions(context: &Context, properties: &Properties, images: &[Image]) -> Result<HashMap<&'static str, Function>> {
     let mut functions = HashMap::new();
-    for image in IMAGES {
+    for image in images {
         // SAFETY: a fatbin that nvcc wrote; it names its own length.
         let module = unsafe { result::module::load_data(image.fatbin.as_ptr().cast()) }.map_err(|e| {
             let (major, minor) = properties.capability;

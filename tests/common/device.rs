@@ -8,6 +8,12 @@ use zfnet::device::{Device, Memory};
 
 include!(concat!(env!("OUT_DIR"), "/emulated_tests.rs"));
 
+/// The tests' kernels as nvcc compiled them.
+mod images {
+    use zfnet::device::image::{Image, Usage};
+    include!(concat!(env!("OUT_DIR"), "/test_images.rs"));
+}
+
 /// Orders of threads and blocks that tests run in: the natural one and two shuffled ones.
 pub const SEEDS: [u64; 3] = [0, 1, 20130];
 
@@ -16,9 +22,9 @@ pub fn emulator(seed: u64) -> Emulator {
     Emulator::new(seed).with_kernels(emulated())
 }
 
-/// The first GPU. None, having said SKIP, where there is none; `ZFNET_REQUIRE_GPU=1` makes that a failure.
+/// The first GPU, which knows the tests' own kernels too. None, having said SKIP, where there is none; `ZFNET_REQUIRE_GPU=1` makes that a failure.
 pub fn gpu() -> Option<Cuda> {
-    match Cuda::new(0) {
+    match Cuda::new(0).and_then(|gpu| gpu.with_images(images::IMAGES)) {
         Ok(gpu) => Some(gpu),
         Err(error) => {
             assert!(env::var("ZFNET_REQUIRE_GPU").as_deref() != Ok("1"), "ZFNET_REQUIRE_GPU=1, but {error}");

@@ -1,5 +1,6 @@
 // Kernels that use one word of the vocabulary each, for tests/emulator.rs.
 
+#include "mbarrier.cuh"
 #include "mma.cuh"
 #include "numbers.cuh"
 #include "shared.cuh"
@@ -65,4 +66,31 @@ extern "C" __global__ void vocabulary_named_barriers(int* y) {
   words[threadIdx.x] = int(threadIdx.x);
   named_barrier_sync(1 + half, 32);
   y[threadIdx.x] = words[threadIdx.x ^ 31];
+}
+
+struct Ring {
+  mbarrier full, empty;
+  int slot[32];
+};
+
+// Warp 0 hands `rounds` rows of 32 numbers to warp 1 through one slot; y (rounds, 32).
+extern "C" __global__ void vocabulary_mbarrier(int* y, int rounds) {
+  Ring& ring = shared<Ring>();
+  const int lane = threadIdx.x % 32;
+  if (threadIdx.x == 0) {
+    mbarrier_init(ring.full, 32);
+    mbarrier_init(ring.empty, 32);
+  }
+  __syncthreads();
+  for (int round = 0; round < rounds; round++) {
+    if (threadIdx.x < 32) {
+      if (round > 0) mbarrier_wait(ring.empty, (round - 1) % 2);
+      ring.slot[lane] = round * 100 + lane;
+      mbarrier_arrive(ring.full);
+    } else {
+      mbarrier_wait(ring.full, round % 2);
+      y[round * 32 + lane] = ring.slot[31 - lane];
+      mbarrier_arrive(ring.empty);
+    }
+  }
 }

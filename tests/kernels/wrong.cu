@@ -2,6 +2,7 @@
 // tests/emulator.rs wants the emulator to name the kernel, the block and the thread.
 
 #include "cp_async.cuh"
+#include "mbarrier.cuh"
 #include "shared.cuh"
 
 extern "C" __global__ void wrong_read_past_end(const float* x, float* y, int n) {
@@ -123,4 +124,24 @@ extern "C" __global__ void wrong_large_frame(float* y, int i) {
   float big[64 * 1024];
   for (int j = 0; j < 64 * 1024; j++) big[j] = y[j % 64];
   y[threadIdx.x] = big[i] + big[i / 2];
+}
+
+struct Gate {
+  mbarrier barrier;
+};
+
+// 33 arrivals are expected, 32 threads arrive.
+extern "C" __global__ void wrong_phase_never_completes(float* y) {
+  Gate& gate = shared<Gate>();
+  if (threadIdx.x == 0) mbarrier_init(gate.barrier, 33);
+  __syncthreads();
+  mbarrier_arrive(gate.barrier);
+  mbarrier_wait(gate.barrier, 0);
+  y[threadIdx.x] = 0.0f;
+}
+
+extern "C" __global__ void wrong_mbarrier_without_init(float* y) {
+  Gate& gate = shared<Gate>();
+  mbarrier_arrive(gate.barrier);
+  y[threadIdx.x] = 0.0f;
 }

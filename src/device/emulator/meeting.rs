@@ -59,19 +59,19 @@ impl Block<'_> {
     pub fn meet(&self, collective: &'static Collective, mask: u32, lane: *mut c_void, place: Place) {
         let me = self.running.get();
         let (first, own) = (me - me % 32, me % 32);
-        let here = format_args!("{} at {place} with mask {mask:#010x}", collective.name()).to_string();
+        let here = || format!("{} at {place} with mask {mask:#010x}", collective.name());
         if mask >> own & 1 == 0 {
-            self.fail(format!("calls {here}, which leaves out its own lane {own}"))
+            self.fail(format!("calls {}, which leaves out its own lane {own}", here()))
         }
         self.lanes[me].set(lane);
         let meeting = Wait::Meeting { collective, mask, place };
         self.waits[me].set(meeting);
         let mut lanes = [std::ptr::null_mut(); 32];
-        let mut complete = true;
-        for l in (0..32).filter(|l| mask >> l & 1 == 1) {
+        // From the top: in the natural order the first look already finds that the last lane is missing.
+        for l in (0..32).rev().filter(|l| mask >> l & 1 == 1) {
             let thread = first + l;
             if thread >= self.threads() {
-                self.fail(format!("calls {here}, which names lane {l}; the block's last warp has none"))
+                self.fail(format!("calls {}, which names lane {l}; the block's last warp has none", here()))
             }
             match self.waits[thread].get() {
                 Wait::Meeting { collective: other, mask: with, place: there }
@@ -80,13 +80,10 @@ impl Block<'_> {
                     lanes[l] = self.lanes[thread].get();
                 }
                 Wait::Meeting { .. } | Wait::Done => {
-                    self.fail(format!("calls {here}, but lane {l} ({}) {}", self.name(thread), self.state(thread)))
+                    self.fail(format!("calls {}, but lane {l} ({}) {}", here(), self.name(thread), self.state(thread)))
                 }
-                Wait::Turn | Wait::Barrier { .. } | Wait::Until { .. } => complete = false,
+                Wait::Turn | Wait::Barrier { .. } | Wait::Until { .. } => return self.pause(meeting),
             }
-        }
-        if !complete {
-            return self.pause(meeting);
         }
         let complaint = (collective.perform)(lanes.as_ptr(), mask);
         if !complaint.is_null() {

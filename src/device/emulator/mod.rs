@@ -15,6 +15,7 @@
 //! | misaligned access, index outside a fixed array, division by 0 | the compiler's checks |
 //! | a barrier that some threads skip | no thread of the block can go on |
 //! | a shuffle, vote or mma whose lanes disagree | the last lane to come compares |
+//! | a wait for an mbarrier's phase that cannot complete | no thread of the block can go on |
 //! | arguments that are not the kernel's | compared with its C++ signature |
 //! | a race | threads and blocks run in an order that the seed decides: results differ between seeds |
 //!
