@@ -8,7 +8,8 @@ use zfnet::device::{Device, Memory};
 
 include!(concat!(env!("OUT_DIR"), "/emulated_tests.rs"));
 
-/// The tests' kernels as nvcc compiled them.
+/// The tests' kernels as nvcc compiled them; what they take of a GPU interests no one.
+#[allow(dead_code)]
 mod images {
     use zfnet::device::image::{Image, Usage};
     include!(concat!(env!("OUT_DIR"), "/test_images.rs"));
