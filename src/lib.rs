@@ -4,6 +4,7 @@
 //!
 //! | floor | folder | what is there |
 //! |---|---|---|
+//! | bench | [`bench`] | times of the network and its operations, against the machine's roof |
 //! | train | [`train`] | loop, schedule, checkpoints, metrics |
 //! | net | [`net`] | network description, presets, forward and backward walk |
 //! | ops | [`ops`] | one folder per operation: formula, sizes, implementations |
@@ -20,6 +21,7 @@
 #![allow(clippy::too_many_arguments, clippy::ptr_arg)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod bench;
 pub mod data;
 pub mod device;
 pub mod error;

@@ -9,31 +9,51 @@ use crate::common::compare::{
 use crate::common::finite_difference::assert_gradient;
 use crate::common::goldens::cases;
 use crate::common::on_cpu;
-use crate::common::values::{cast, dot, normal, poison, whole};
+use crate::common::values::{archs, cast, dot, normal, poison, whole};
 
 const SLACK: usize = 5;
 
-fn fprop<T: Real>(conv: &Conv, N: usize, x: &Vec<T>, w: &Vec<T>, bias: &Vec<T>, relu: bool) -> Vec<T> {
+fn fprop_on<T: Real>(
+    arch: pulp::Arch,
+    conv: &Conv,
+    N: usize,
+    x: &Vec<T>,
+    w: &Vec<T>,
+    bias: &Vec<T>,
+    relu: bool,
+) -> Vec<T> {
     let len = N * conv.output().len();
     let mut y = poison::<T>(len + SLACK);
-    Cpu::new().conv_fprop(conv, N, x, w, bias, relu, &mut y).unwrap();
+    Cpu::on(arch).conv_fprop(conv, N, x, w, bias, relu, &mut y).unwrap();
     assert!(y.split_off(len).iter().all(|v| v.is_nan()), "wrote past the end");
     y
 }
 
-fn dgrad<T: Real>(conv: &Conv, N: usize, dy: &Vec<T>, w: &Vec<T>) -> Vec<T> {
+fn dgrad_on<T: Real>(arch: pulp::Arch, conv: &Conv, N: usize, dy: &Vec<T>, w: &Vec<T>) -> Vec<T> {
     let len = N * conv.input().len();
     let mut dx = poison::<T>(len + SLACK);
-    Cpu::new().conv_dgrad(conv, N, dy, w, &mut dx).unwrap();
+    Cpu::on(arch).conv_dgrad(conv, N, dy, w, &mut dx).unwrap();
     assert!(dx.split_off(len).iter().all(|v| v.is_nan()), "wrote past the end");
     dx
 }
 
-fn wgrad<T: Real>(conv: &Conv, N: usize, x: &Vec<T>, dy: &Vec<T>) -> (Vec<T>, Vec<T>) {
+fn wgrad_on<T: Real>(arch: pulp::Arch, conv: &Conv, N: usize, x: &Vec<T>, dy: &Vec<T>) -> (Vec<T>, Vec<T>) {
     let (mut dw, mut db) = (poison::<T>(conv.weights() + SLACK), poison::<T>(conv.K + SLACK));
-    Cpu::new().conv_wgrad(conv, N, x, dy, &mut dw, &mut db).unwrap();
+    Cpu::on(arch).conv_wgrad(conv, N, x, dy, &mut dw, &mut db).unwrap();
     assert!(dw.split_off(conv.weights()).iter().chain(&db.split_off(conv.K)).all(|v| v.is_nan()), "wrote past the end");
     (dw, db)
+}
+
+fn fprop<T: Real>(conv: &Conv, N: usize, x: &Vec<T>, w: &Vec<T>, bias: &Vec<T>, relu: bool) -> Vec<T> {
+    fprop_on(pulp::Arch::new(), conv, N, x, w, bias, relu)
+}
+
+fn dgrad<T: Real>(conv: &Conv, N: usize, dy: &Vec<T>, w: &Vec<T>) -> Vec<T> {
+    dgrad_on(pulp::Arch::new(), conv, N, dy, w)
+}
+
+fn wgrad<T: Real>(conv: &Conv, N: usize, x: &Vec<T>, dy: &Vec<T>) -> (Vec<T>, Vec<T>) {
+    wgrad_on(pulp::Arch::new(), conv, N, x, dy)
 }
 
 /// Every direction of every golden case.
@@ -87,7 +107,7 @@ mod naive {
 }
 
 /// All three directions on whole numbers, whose sums f64 and f32 hold exactly:
-/// any wrong, missing or doubled term shows.
+/// any wrong, missing or doubled term shows. On every instruction set.
 fn equals_six_loops<T: Real>(conv: &Conv, N: usize) {
     let (x, w) = (whole(1, N * conv.input().len(), 4), whole(2, conv.weights(), 4));
     let (bias, dy) = (whole(3, conv.K, 9), whole(4, N * conv.output().len(), 4));
@@ -100,13 +120,15 @@ fn equals_six_loops<T: Real>(conv: &Conv, N: usize) {
     });
     let db: Vec<f64> = (0..conv.K).map(|k| dy.iter().skip(k).step_by(conv.K).sum()).collect();
     let (xt, wt, bt, dyt) = (cast(&x), cast(&w), cast(&bias), cast(&dy));
-    assert_close("y", &fprop::<T>(conv, N, &xt, &wt, &bt, false), &y, Tolerance::EXACT);
     let rectified: Vec<f64> = y.iter().map(|y| y.max(0.0)).collect();
-    assert_close("relu(y)", &fprop::<T>(conv, N, &xt, &wt, &bt, true), &rectified, Tolerance::EXACT);
-    assert_close("dx", &dgrad::<T>(conv, N, &dyt, &wt), &dx, Tolerance::EXACT);
-    let (dwt, dbt) = wgrad::<T>(conv, N, &xt, &dyt);
-    assert_close("dw", &dwt, &dw, Tolerance::EXACT);
-    assert_close("db", &dbt, &db, Tolerance::EXACT);
+    for arch in archs() {
+        assert_close("y", &fprop_on::<T>(arch, conv, N, &xt, &wt, &bt, false), &y, Tolerance::EXACT);
+        assert_close("relu(y)", &fprop_on::<T>(arch, conv, N, &xt, &wt, &bt, true), &rectified, Tolerance::EXACT);
+        assert_close("dx", &dgrad_on::<T>(arch, conv, N, &dyt, &wt), &dx, Tolerance::EXACT);
+        let (dwt, dbt) = wgrad_on::<T>(arch, conv, N, &xt, &dyt);
+        assert_close("dw", &dwt, &dw, Tolerance::EXACT);
+        assert_close("db", &dbt, &db, Tolerance::EXACT);
+    }
 }
 
 fn geometry() -> impl Strategy<Value = (Conv, usize)> {
@@ -246,5 +268,5 @@ fn sizes_that_do_not_fit_are_refused() {
     let short = vec![0.0f32; input.len() - 1];
     let w = vec![0.0f32; conv.weights()];
     let refused = Cpu::new().conv_fprop(&conv, 1, &short, &w, &vec![0.0; 6], false, &mut y);
-    assert_refused(refused, "conv_fprop", "x");
+    assert_refused(refused, "conv_fprop", "x needs 120 elements but its buffer holds 119");
 }

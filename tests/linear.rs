@@ -7,30 +7,50 @@ use crate::common::compare::{
 use crate::common::finite_difference::assert_gradient;
 use crate::common::goldens::cases;
 use crate::common::on_cpu;
-use crate::common::values::{cast, dot, normal, poison, whole};
+use crate::common::values::{archs, cast, dot, normal, poison, whole};
 
 const SLACK: usize = 5;
 
-fn fprop<T: Real>(linear: &Linear, N: usize, x: &Vec<T>, w: &Vec<T>, bias: &Vec<T>, relu: bool) -> Vec<T> {
+fn fprop_on<T: Real>(
+    arch: pulp::Arch,
+    linear: &Linear,
+    N: usize,
+    x: &Vec<T>,
+    w: &Vec<T>,
+    bias: &Vec<T>,
+    relu: bool,
+) -> Vec<T> {
     let mut y = poison::<T>(N * linear.outputs + SLACK);
-    Cpu::new().linear_fprop(linear, N, x, w, bias, relu, &mut y).unwrap();
+    Cpu::on(arch).linear_fprop(linear, N, x, w, bias, relu, &mut y).unwrap();
     assert!(y.split_off(N * linear.outputs).iter().all(|v| v.is_nan()), "wrote past the end");
     y
 }
 
-fn dgrad<T: Real>(linear: &Linear, N: usize, dy: &Vec<T>, w: &Vec<T>) -> Vec<T> {
+fn dgrad_on<T: Real>(arch: pulp::Arch, linear: &Linear, N: usize, dy: &Vec<T>, w: &Vec<T>) -> Vec<T> {
     let mut dx = poison::<T>(N * linear.inputs + SLACK);
-    Cpu::new().linear_dgrad(linear, N, dy, w, &mut dx).unwrap();
+    Cpu::on(arch).linear_dgrad(linear, N, dy, w, &mut dx).unwrap();
     assert!(dx.split_off(N * linear.inputs).iter().all(|v| v.is_nan()), "wrote past the end");
     dx
 }
 
-fn wgrad<T: Real>(linear: &Linear, N: usize, x: &Vec<T>, dy: &Vec<T>) -> (Vec<T>, Vec<T>) {
+fn wgrad_on<T: Real>(arch: pulp::Arch, linear: &Linear, N: usize, x: &Vec<T>, dy: &Vec<T>) -> (Vec<T>, Vec<T>) {
     let (mut dw, mut db) = (poison::<T>(linear.weights() + SLACK), poison::<T>(linear.outputs + SLACK));
-    Cpu::new().linear_wgrad(linear, N, x, dy, &mut dw, &mut db).unwrap();
+    Cpu::on(arch).linear_wgrad(linear, N, x, dy, &mut dw, &mut db).unwrap();
     let past = dw.split_off(linear.weights()).into_iter().chain(db.split_off(linear.outputs));
     assert!(past.into_iter().all(|v| v.is_nan()), "wrote past the end");
     (dw, db)
+}
+
+fn fprop<T: Real>(linear: &Linear, N: usize, x: &Vec<T>, w: &Vec<T>, bias: &Vec<T>, relu: bool) -> Vec<T> {
+    fprop_on(pulp::Arch::new(), linear, N, x, w, bias, relu)
+}
+
+fn dgrad<T: Real>(linear: &Linear, N: usize, dy: &Vec<T>, w: &Vec<T>) -> Vec<T> {
+    dgrad_on(pulp::Arch::new(), linear, N, dy, w)
+}
+
+fn wgrad<T: Real>(linear: &Linear, N: usize, x: &Vec<T>, dy: &Vec<T>) -> (Vec<T>, Vec<T>) {
+    wgrad_on(pulp::Arch::new(), linear, N, x, dy)
 }
 
 fn goldens<T: Real>() {
@@ -51,7 +71,7 @@ fn goldens<T: Real>() {
 
 on_cpu!(goldens);
 
-/// All three directions on whole numbers, whose sums are exact, against the definition.
+/// All three directions on whole numbers, whose sums are exact, against the definition, on every instruction set.
 fn equals_three_loops<T: Real>() {
     for (N, inputs, outputs) in [(1, 1, 1), (1, 67, 3), (5, 3, 71), (33, 129, 37), (15, 700, 41)] {
         let linear = Linear::new(inputs, outputs).unwrap();
@@ -68,13 +88,20 @@ fn equals_three_loops<T: Real>() {
             }
         }
         let (xt, wt, bt, dyt) = (cast(&x), cast(&w), cast(&bias), cast(&dy));
-        assert_close("y", &fprop::<T>(&linear, N, &xt, &wt, &bt, false), &y, Tolerance::EXACT);
         let rectified: Vec<f64> = y.iter().map(|y| y.max(0.0)).collect();
-        assert_close("relu(y)", &fprop::<T>(&linear, N, &xt, &wt, &bt, true), &rectified, Tolerance::EXACT);
-        assert_close("dx", &dgrad::<T>(&linear, N, &dyt, &wt), &dx, Tolerance::EXACT);
-        let (dwt, dbt) = wgrad::<T>(&linear, N, &xt, &dyt);
-        assert_close("dw", &dwt, &dw, Tolerance::EXACT);
-        assert_close("db", &dbt, &db, Tolerance::EXACT);
+        for arch in archs() {
+            assert_close("y", &fprop_on::<T>(arch, &linear, N, &xt, &wt, &bt, false), &y, Tolerance::EXACT);
+            assert_close(
+                "relu(y)",
+                &fprop_on::<T>(arch, &linear, N, &xt, &wt, &bt, true),
+                &rectified,
+                Tolerance::EXACT,
+            );
+            assert_close("dx", &dgrad_on::<T>(arch, &linear, N, &dyt, &wt), &dx, Tolerance::EXACT);
+            let (dwt, dbt) = wgrad_on::<T>(arch, &linear, N, &xt, &dyt);
+            assert_close("dw", &dwt, &dw, Tolerance::EXACT);
+            assert_close("db", &dbt, &db, Tolerance::EXACT);
+        }
     }
 }
 
@@ -130,5 +157,5 @@ fn sizes_that_do_not_fit_are_refused() {
     let linear = Linear::new(4, 3).unwrap();
     let refused =
         Cpu::new().linear_fprop(&linear, 2, &vec![0.0f32; 7], &vec![0.0; 12], &vec![0.0; 3], false, &mut vec![0.0; 6]);
-    assert_refused(refused, "linear_fprop", "x");
+    assert_refused(refused, "linear_fprop", "x needs 8 elements but its buffer holds 7");
 }

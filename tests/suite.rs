@@ -3,20 +3,34 @@
 
 mod common;
 
+mod bench;
+mod checkpoint;
 mod config;
 mod conv;
 mod crop;
+mod decode;
 mod device;
 mod dropout;
 mod emulator;
+mod eval;
+mod fixture;
 mod info;
 mod kernels;
 mod linear;
+mod loader;
 mod lrn;
+mod net;
+mod pack;
+mod packed;
 mod philox;
 mod pool;
+mod predict;
 mod preset;
 mod relu;
+mod resume;
+mod run;
 mod schedule;
 mod sgd;
 mod softmax;
+mod synthetic;
+mod train;

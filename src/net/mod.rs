@@ -2,13 +2,18 @@
 
 pub mod config;
 pub mod init;
+mod inspect;
 #[allow(clippy::module_inception)]
 pub mod net;
+pub mod param;
 pub mod plan;
 pub mod preset;
 pub mod section;
 mod size;
+pub mod walk;
 
 pub use config::NetConfig;
-pub use net::{Net, Param, Part, Pass, Training, Update};
+pub use net::Net;
+pub use param::{Param, Part, Training};
 pub use plan::{Layer, LayerOp, MemoryEstimate, ParamKind, Plan};
+pub use walk::{Pass, Update};

@@ -1,102 +1,15 @@
-//! A planned network on a backend: its buffers, and the walk up and down.
+//! A planned network on a backend: its buffers, and how a batch gets in.
 
 use crate::error::{Error, Result};
-use crate::net::plan::{Layer, LayerOp, Plan};
+use crate::net::param::{Param, Training};
+use crate::net::plan::{LayerOp, Plan};
 use crate::ops::Backend;
 use crate::ops::crop::Crop;
-use crate::ops::dropout::Dropout;
-use crate::ops::pool::UnpoolMode;
-use crate::ops::relu::ReluRule;
-use crate::ops::sgd::SgdStep;
-use crate::ops::softmax::LossSums;
-use crate::tensor::NamedTensor;
-
-/// Whether dropout is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
-    /// Training pass of global step `step`: the step keys the dropout masks.
-    Train {
-        /// Global step, counted from 0.
-        step: u64,
-    },
-    /// Evaluation: every layer as it is.
-    Eval,
-}
-
-/// The scalars of one update of all parameters.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Update {
-    /// Learning rate.
-    pub lr: f64,
-    /// Momentum.
-    pub momentum: f64,
-    /// Weight decay, on weights; biases decay only if `decay_biases`.
-    pub weight_decay: f64,
-    /// Whether biases decay too.
-    pub decay_biases: bool,
-    /// Radius of the RMS clip of convolution filters; `None` for no clip.
-    pub rms_clip: Option<f64>,
-}
-
-/// One trainable tensor.
-pub struct Param<B: Backend> {
-    /// `<layer>.weight` or `<layer>.bias`.
-    pub name: String,
-    /// (K, R, S, C/groups), (out, in), or (K).
-    pub shape: Vec<usize>,
-    /// Index of the layer it belongs to.
-    pub layer: usize,
-    /// Current value.
-    pub value: B::Buf,
-    /// What training adds to it; `None` in a network built for evaluation alone.
-    pub training: Option<Training<B>>,
-}
-
-/// What training keeps beside each parameter, in the parameter's shape.
-pub struct Training<B: Backend> {
-    /// Gradient of the mean loss, from the last backward pass.
-    pub grad: B::Buf,
-    /// Momentum.
-    pub momentum: B::Buf,
-}
-
-impl<B: Backend> Param<B> {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// True if it has no element (never, in a planned network).
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Weights have two axes or more, biases one.
-    pub fn is_bias(&self) -> bool {
-        self.shape.len() == 1
-    }
-
-    /// Inputs that one output sums over: elements of one filter.
-    pub fn fan_in(&self) -> usize {
-        self.shape[1..].iter().product()
-    }
-}
-
-/// Which of a parameter's tensors is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// The parameter itself.
-    Value,
-    /// Its gradient from the last backward pass.
-    Grad,
-    /// Its momentum.
-    Momentum,
-}
 
 /// Output of one layer, kept for the backward pass and for inspection.
-struct Blob<B: Backend> {
-    y: B::Buf,                  // (N, P, Q, K)
-    switches: Option<B::Bytes>, // (N, P, Q, C), of a pooling layer
+pub(super) struct Blob<B: Backend> {
+    pub(super) y: B::Buf,                  // (N, P, Q, K)
+    pub(super) switches: Option<B::Bytes>, // (N, P, Q, C), of a pooling layer
 }
 
 /// The records that the input stage crops from.
@@ -109,18 +22,18 @@ struct Source<B: Backend> {
 
 /// A network with all its buffers, for up to `max_batch` images.
 pub struct Net<B: Backend> {
-    backend: B,
-    plan: Plan,
-    seed: u64,
+    pub(super) backend: B,
+    pub(super) plan: Plan,
+    pub(super) seed: u64,
     max_batch: usize,
-    N: usize,
+    pub(super) N: usize,
     source: Option<Source<B>>,
-    labels: B::Ints, // (N)
-    input: B::Buf,   // (N, H, W, C)
-    blobs: Vec<Blob<B>>,
+    pub(super) labels: B::Ints, // (N)
+    pub(super) input: B::Buf,   // (N, H, W, C)
+    pub(super) blobs: Vec<Blob<B>>,
     /// Gradients of even and of odd blobs: only two neighbours live at a time.
-    dblobs: Option<[B::Buf; 2]>,
-    params: Vec<Param<B>>,
+    pub(super) dblobs: Option<[B::Buf; 2]>,
+    pub(super) params: Vec<Param<B>>,
 }
 
 impl<B: Backend> Net<B> {
@@ -304,235 +217,9 @@ impl<B: Backend> Net<B> {
         self.N = labels.len();
         self.backend.upload_ints(labels, &mut self.labels)
     }
-
-    /// Walks up: fills every blob, the last of which holds the logits.
-    pub fn forward(&mut self, pass: Pass) -> Result<()> {
-        let N = self.N;
-        for (i, layer) in self.plan.layers.iter().enumerate() {
-            let (below, above) = self.blobs.split_at_mut(i);
-            let x = below.last().map_or(&self.input, |blob| &blob.y);
-            let Blob { y, switches } = &mut above[0];
-            let backend = &mut self.backend;
-            match &layer.op {
-                LayerOp::Conv { conv, relu } => {
-                    let [w, b] = weight_and_bias(&self.params, i)?;
-                    backend.conv_fprop(conv, N, x, &w.value, &b.value, *relu, y)?;
-                }
-                LayerOp::Pool(pool) => backend.pool_forward(pool, N, x, y, switched(switches.as_mut(), layer)?)?,
-                LayerOp::Lrn(lrn) => {
-                    backend.lrn_forward(lrn, N * layer.input.H * layer.input.W, layer.input.C, x, y)?;
-                }
-                LayerOp::Linear { linear, relu, dropout } => {
-                    let [w, b] = weight_and_bias(&self.params, i)?;
-                    backend.linear_fprop(linear, N, x, &w.value, &b.value, *relu, y)?;
-                    if let (Pass::Train { step }, true) = (pass, *dropout > 0.0) {
-                        backend.dropout(&Dropout::new(*dropout, self.seed, i as u32)?, step, N * linear.outputs, y)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Loss and ranks of the batch in hand, summed over its images.
-    pub fn loss(&mut self) -> Result<LossSums> {
-        let top = self.blobs.len() - 1;
-        self.backend.softmax_loss(self.N, self.plan.classes, &self.blobs[top].y, &self.labels, None)
-    }
-
-    /// Loss, then the walk down: fills the gradient of every parameter. `pass`
-    /// must be that of the forward walk.
-    pub fn backward(&mut self, pass: Pass) -> Result<LossSums> {
-        let N = self.N;
-        let dblobs =
-            self.dblobs.as_mut().ok_or_else(|| Error::Usage("backward in a network built for evaluation".into()))?;
-        let top = self.blobs.len() - 1;
-        let logits = &self.blobs[top].y;
-        let sums = self.backend.softmax_loss(N, self.plan.classes, logits, &self.labels, Some(&mut dblobs[top % 2]))?;
-        for (i, layer) in self.plan.layers.iter().enumerate().rev() {
-            let x = if i == 0 { &self.input } else { &self.blobs[i - 1].y };
-            let Blob { y, switches } = &self.blobs[i];
-            let [even, odd] = &mut *dblobs;
-            let (dy, dx) = if i.is_multiple_of(2) { (even, odd) } else { (odd, even) };
-            let backend = &mut self.backend;
-            match &layer.op {
-                LayerOp::Conv { conv, relu } => {
-                    if *relu {
-                        backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), y, dy)?;
-                    }
-                    let [w, b] = weight_and_bias_mut(&mut self.params, i)?;
-                    let (dw, db) = (w.training_mut()?, b.training_mut()?);
-                    backend.conv_wgrad(conv, N, x, dy, &mut dw.grad, &mut db.grad)?;
-                    if i > 0 {
-                        backend.conv_dgrad(conv, N, dy, &w.value, dx)?;
-                    }
-                }
-                LayerOp::Pool(pool) => {
-                    backend.unpool(pool, N, UnpoolMode::Add, dy, switched(switches.as_ref(), layer)?, dx)?;
-                }
-                LayerOp::Lrn(lrn) => {
-                    backend.lrn_backward(lrn, N * layer.input.H * layer.input.W, layer.input.C, x, dy, dx)?;
-                }
-                LayerOp::Linear { linear, relu, dropout } => {
-                    if let (Pass::Train { step }, true) = (pass, *dropout > 0.0) {
-                        backend.dropout(&Dropout::new(*dropout, self.seed, i as u32)?, step, N * linear.outputs, dy)?;
-                    }
-                    // After dropout y > 0 still means "rectified unit was on and kept".
-                    if *relu {
-                        backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), y, dy)?;
-                    }
-                    let [w, b] = weight_and_bias_mut(&mut self.params, i)?;
-                    let (dw, db) = (w.training_mut()?, b.training_mut()?);
-                    backend.linear_wgrad(linear, N, x, dy, &mut dw.grad, &mut db.grad)?;
-                    if i > 0 {
-                        backend.linear_dgrad(linear, N, dy, &w.value, dx)?;
-                    }
-                }
-            }
-        }
-        Ok(sums)
-    }
-
-    /// Updates every parameter from its gradient, then clips convolution filters.
-    pub fn update(&mut self, update: &Update) -> Result<()> {
-        for param in &mut self.params {
-            let decays = !param.is_bias() || update.decay_biases;
-            let weight_decay = if decays { update.weight_decay } else { 0.0 };
-            let step = SgdStep { lr: update.lr, momentum: update.momentum, weight_decay };
-            let len = param.len();
-            let (K, M) = (param.shape[0], param.fan_in());
-            let is_filter = param.shape.len() == 4;
-            let value = &mut param.value;
-            let training = param.training.as_mut().ok_or_else(not_for_training)?;
-            self.backend.sgd_step(&step, len, &training.grad, &mut training.momentum, value)?;
-            if let (Some(radius), true) = (update.rms_clip, is_filter) {
-                self.backend.rms_clip(radius, K, M, value)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Softmax of the logits in hand: (N, classes).
-    pub fn probabilities(&mut self) -> Result<Vec<f32>> {
-        let (N, C) = (self.N, self.plan.classes);
-        let mut p = self.backend.alloc(N * C)?;
-        let top = self.blobs.len() - 1;
-        self.backend.softmax(N, C, &self.blobs[top].y, &mut p)?;
-        let mut out = vec![0f32; N * C];
-        self.backend.download(&p, &mut out)?;
-        Ok(out)
-    }
-
-    /// The blob of layer `name` for the batch in hand: (N, P, Q, K).
-    pub fn blob(&mut self, name: &str) -> Result<Vec<f32>> {
-        let i = self.plan.layer_index(name)?;
-        let mut out = vec![0f32; self.N * self.plan.layers[i].output.len()];
-        self.backend.download(&self.blobs[i].y, &mut out)?;
-        Ok(out)
-    }
-
-    /// The input crops of the batch in hand: (N, H, W, C).
-    pub fn input(&mut self) -> Result<Vec<f32>> {
-        let mut out = vec![0f32; self.N * self.plan.input.len()];
-        self.backend.download(&self.input, &mut out)?;
-        Ok(out)
-    }
-
-    /// Every parameter's value, gradient or momentum, on the host.
-    pub fn export(&mut self, part: Part) -> Result<Vec<NamedTensor>> {
-        let mut tensors = Vec::with_capacity(self.params.len());
-        for param in &self.params {
-            let mut data = vec![0f32; param.len()];
-            let buffer = match part {
-                Part::Value => &param.value,
-                Part::Grad => &param.training.as_ref().ok_or_else(not_for_training)?.grad,
-                Part::Momentum => &param.training.as_ref().ok_or_else(not_for_training)?.momentum,
-            };
-            self.backend.download(buffer, &mut data)?;
-            tensors.push(NamedTensor { name: param.name.clone(), shape: param.shape.clone(), data });
-        }
-        Ok(tensors)
-    }
-
-    /// Sets every parameter's value or momentum. All must be there, in the right shape.
-    pub fn import(&mut self, part: Part, tensors: &[NamedTensor]) -> Result<()> {
-        for param in &mut self.params {
-            let tensor = tensors.iter().find(|t| t.name == param.name).ok_or_else(|| {
-                Error::Usage(format!("the weights have no {}: they belong to another network", param.name))
-            })?;
-            if tensor.shape != param.shape || tensor.data.len() != param.len() {
-                return Err(Error::Usage(format!(
-                    "{} is {:?} in the weights, {:?} in this network",
-                    param.name, tensor.shape, param.shape
-                )));
-            }
-            let buffer = match part {
-                Part::Value => &mut param.value,
-                Part::Grad => &mut param.training.as_mut().ok_or_else(not_for_training)?.grad,
-                Part::Momentum => &mut param.training.as_mut().ok_or_else(not_for_training)?.momentum,
-            };
-            self.backend.upload(&tensor.data, buffer)?;
-        }
-        Ok(())
-    }
-
-    /// Where the first value that is not finite stands, from the input up: in the
-    /// input, in a layer's parameters, in its output. `None` if all are finite.
-    pub fn first_non_finite(&mut self) -> Result<Option<String>> {
-        let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
-        if !finite(&self.input()?) {
-            return Ok(Some("the input".into()));
-        }
-        for i in 0..self.plan.layers.len() {
-            for p in 0..self.params.len() {
-                let param = &self.params[p];
-                if param.layer == i {
-                    let mut data = vec![0f32; param.len()];
-                    self.backend.download(&param.value, &mut data)?;
-                    if !finite(&data) {
-                        return Ok(Some(format!("parameter {}", param.name)));
-                    }
-                }
-            }
-            let name = self.plan.layers[i].name.clone();
-            if !finite(&self.blob(&name)?) {
-                return Ok(Some(format!("the output of {name}")));
-            }
-        }
-        Ok(None)
-    }
-}
-
-impl<B: Backend> Param<B> {
-    fn training_mut(&mut self) -> Result<&mut Training<B>> {
-        self.training.as_mut().ok_or_else(not_for_training)
-    }
-}
-
-fn not_for_training() -> Error {
-    Error::Usage("this network was built for evaluation: it has no gradients or momentum".into())
 }
 
 /// The largest blob among those at even (0) or odd (1) positions, for one image.
 fn largest(plan: &Plan, parity: usize) -> usize {
     plan.layers.iter().skip(parity).step_by(2).map(|layer| layer.output.len()).max().unwrap_or(0)
-}
-
-fn weight_and_bias<B: Backend>(params: &[Param<B>], layer: usize) -> Result<[&Param<B>; 2]> {
-    match params.iter().position(|p| p.layer == layer) {
-        Some(i) => Ok([&params[i], &params[i + 1]]),
-        None => Err(Error::Usage(format!("layer {layer} has no parameters"))),
-    }
-}
-
-fn weight_and_bias_mut<B: Backend>(params: &mut [Param<B>], layer: usize) -> Result<[&mut Param<B>; 2]> {
-    let at = params.iter().position(|p| p.layer == layer);
-    match at.and_then(|i| params[i..].split_first_mut()) {
-        Some((weight, [bias, ..])) => Ok([weight, bias]),
-        _ => Err(Error::Usage(format!("layer {layer} has no parameters"))),
-    }
-}
-
-fn switched<T>(switches: Option<T>, layer: &Layer) -> Result<T> {
-    switches.ok_or_else(|| Error::Usage(format!("{} records no switches", layer.name)))
 }

@@ -31,9 +31,14 @@ pub(crate) struct Scratch<T> {
 pub(crate) const CHUNK: usize = 1 << 14;
 
 impl<T: Real> Cpu<T> {
-    /// A backend that uses the current rayon thread pool.
+    /// A backend that uses the current rayon thread pool and the widest vectors there are.
     pub fn new() -> Self {
-        Cpu { arch: pulp::Arch::new(), scratch: Scratch::default() }
+        Self::on(pulp::Arch::new())
+    }
+
+    /// A backend on instruction set `arch`: the tests run them all.
+    pub fn on(arch: pulp::Arch) -> Self {
+        Cpu { arch, scratch: Scratch::default() }
     }
 }
 

@@ -39,3 +39,15 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
+
+/// Every instruction set of this machine that the CPU backend can use.
+pub fn archs() -> Vec<pulp::Arch> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let v3 = pulp::x86::V3::try_new().map(pulp::Arch::V3);
+        let v4 = pulp::x86::V4::try_new().map(pulp::Arch::V4);
+        [Some(pulp::Arch::Scalar), v3, v4].into_iter().flatten().collect()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    vec![pulp::Arch::Scalar, pulp::Arch::new()]
+}

@@ -6,6 +6,8 @@ use serde_json::json;
 use zfnet::net::{Layer, LayerOp, Plan, preset};
 use zfnet::train::Config;
 
+use crate::table::{aligned, bytes, grouped};
+
 /// Parameters and activations of a training step on the CPU are f32.
 const ELEMENT_BYTES: usize = 4;
 
@@ -139,38 +141,4 @@ fn definition(layer: &Layer) -> String {
             format!("linear{relu}{dropout}")
         }
     }
-}
-
-/// Rows of equal columns; the first `left` are text, the others numbers, flush right.
-fn aligned(rows: &[[String; 7]], left: usize) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..7).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
-            if column < left { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-        });
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-    }
-    text
-}
-
-/// Digits in threes: `62,357,608`.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let threes: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|d| std::str::from_utf8(d).ok()).collect();
-    threes.join(",")
-}
-
-/// `1.4 GiB`.
-fn bytes(n: u64) -> String {
-    let (mut size, mut unit) = (n as f64, "B");
-    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB"] {
-        if size < 1024.0 {
-            break;
-        }
-        (size, unit) = (size / 1024.0, larger);
-    }
-    if unit == "B" { format!("{n} B") } else { format!("{size:.1} {unit}") }
 }

@@ -1,0 +1,69 @@
+//! Warm-up, repetition, median.
+
+use std::time::Instant;
+
+use crate::error::Result;
+
+/// Times of several runs of the same work, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Timing {
+    /// The middle one: what is reported.
+    pub median: f64,
+    /// The shortest: what an undisturbed machine would come near to.
+    pub least: f64,
+    /// How many were timed.
+    pub runs: usize,
+}
+
+impl Timing {
+    /// Runs `work` `warm_up` times unobserved, so that buffers have their pages and
+    /// clocks their speed, then `runs` times (at least once) against the clock.
+    ///
+    /// # Errors
+    /// The first of `work`.
+    pub fn of(warm_up: usize, runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<Self> {
+        for _ in 0..warm_up {
+            work()?;
+        }
+        let mut seconds = Vec::with_capacity(runs);
+        for _ in 0..runs.max(1) {
+            let start = Instant::now();
+            work()?;
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+        let least = seconds.iter().copied().fold(f64::INFINITY, f64::min);
+        Ok(Timing { median: median(&mut seconds), least, runs: seconds.len() })
+    }
+}
+
+/// The middle value, or the mean of the middle two; NaN of none. Sorts `values`.
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => values[n / 2],
+        n => 0.5 * (values[n / 2 - 1] + values[n / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn median_is_the_middle() {
+        assert_eq!(median(&mut [5.0, 1.0, 3.0]), 3.0);
+        assert_eq!(median(&mut [7.0, 1.0, 100.0, 3.0]), 5.0);
+        assert!(median(&mut []).is_nan());
+    }
+
+    #[test]
+    fn warm_up_is_not_timed() {
+        let mut calls = 0;
+        let timing = Timing::of(2, 3, || {
+            calls += 1;
+            Ok(())
+        });
+        assert_eq!((calls, timing.unwrap().runs), (5, 3));
+    }
+}

@@ -1,0 +1,86 @@
+//! What an operation must do at least: arithmetic, and traffic with memory.
+//!
+//! Every operand is counted once, read or written, as if no cache held anything
+//! from one operation to the next. A multiply-add is two operations; what
+//! the memory-bound operations compute is not counted.
+
+use crate::ops::conv::Conv;
+use crate::ops::crop::Crop;
+use crate::ops::linear::Linear;
+use crate::ops::pool::Pool;
+
+/// Arithmetic and traffic of one call, in any precision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating-point operations of matrix products and convolutions.
+    pub flops: u64,
+    /// Activations, parameters and gradients that are read or written.
+    pub elements: u64,
+    /// Single bytes that are read or written: records and switches.
+    pub bytes: u64,
+}
+
+impl Cost {
+    /// A convolution of `N` images, any of its three directions.
+    pub fn conv(conv: &Conv, N: usize) -> Self {
+        let maps = N * (conv.input().len() + conv.output().len());
+        Cost { flops: 2 * N as u64 * conv.macs(), ..Cost::memory(maps + conv.weights() + conv.K) }
+    }
+
+    /// A linear layer on `N` images, any of its three directions.
+    pub fn linear(linear: &Linear, N: usize) -> Self {
+        let Linear { inputs, outputs } = *linear;
+        let elements = N * (inputs + outputs) + linear.weights() + outputs;
+        Cost { flops: 2 * (N * linear.weights()) as u64, ..Cost::memory(elements) }
+    }
+
+    /// Pooling or unpooling of `N` images.
+    pub fn pool(pool: &Pool, N: usize) -> Self {
+        let elements = N * (pool.input().len() + pool.output().len());
+        Cost { bytes: (N * pool.output().len()) as u64, ..Cost::memory(elements) }
+    }
+
+    /// The input stage for `N` images: the crop's bytes, its mean once, the crop.
+    pub fn crop(crop: &Crop, N: usize) -> Self {
+        let pixels = N * crop.output.len();
+        Cost { bytes: pixels as u64, ..Cost::memory(pixels + crop.output.len()) }
+    }
+
+    /// An operation that reads and writes `elements` elements and hardly computes.
+    pub fn memory(elements: usize) -> Self {
+        Cost { elements: elements as u64, ..Cost::default() }
+    }
+
+    /// Traffic in bytes, with elements of `element_bytes`.
+    pub fn traffic(&self, element_bytes: usize) -> u64 {
+        self.elements * element_bytes as u64 + self.bytes
+    }
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Cost) {
+        self.flops += other.flops;
+        self.elements += other.elements;
+        self.bytes += other.bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::pool::Rounding;
+    use crate::tensor::Extent;
+
+    #[test]
+    fn counts_each_operand_once() {
+        let conv = Conv::new(Extent::new(7, 5, 4), 6, (3, 3), 2, 1, 2).unwrap();
+        assert_eq!(conv.output(), Extent::new(4, 3, 6));
+        // 3 images, 4 x 3 positions, 6 filters of 3 x 3 x 2.
+        assert_eq!(Cost::conv(&conv, 3).flops, 2 * 3 * 12 * 6 * 18);
+        assert_eq!(Cost::conv(&conv, 3).traffic(4), 4 * (3 * (140 + 72) + 108 + 6));
+        let pool = Pool::new(Extent::new(7, 5, 4), 3, 2, Rounding::Ceil).unwrap();
+        assert_eq!(Cost::pool(&pool, 2).traffic(8), 8 * 2 * (140 + 24) + 2 * 24);
+        let linear = Linear { inputs: 5, outputs: 7 };
+        assert_eq!(Cost::linear(&linear, 2), Cost { flops: 140, elements: 2 * 12 + 35 + 7, bytes: 0 });
+    }
+}

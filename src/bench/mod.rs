@@ -1,0 +1,29 @@
+//! Measuring: how fast a network runs here, and how near that is to what the machine can do.
+//!
+//! | module | what is there |
+//! |---|---|
+//! | [`workload`] | a network on random records: the forward pass and the training step that are timed |
+//! | [`clock`] | warm-up, repetition, median |
+//! | [`recorder`] | a backend that times every operation of another one |
+//! | [`profile`] | those times by layer and operation, against the roof |
+//! | [`cost`] | arithmetic and memory traffic of each operation |
+//! | [`roof`] | the machine's multiply-add peak and copy bandwidth, measured |
+//! | [`memory`] | peak resident memory of the process |
+//!
+//! Operations are timed where they run, inside the training step: with the
+//! caches as their neighbours leave them, and with times that add up to the step's.
+
+pub mod clock;
+pub mod cost;
+pub mod memory;
+pub mod profile;
+pub mod recorder;
+pub mod roof;
+pub mod workload;
+
+pub use clock::Timing;
+pub use cost::Cost;
+pub use profile::{Entry, Profile};
+pub use recorder::Recorder;
+pub use roof::Roof;
+pub use workload::Workload;

@@ -1,0 +1,206 @@
+//! Where the time of a training step goes: by layer and operation, against the roof.
+
+use std::collections::HashMap;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use super::clock::median;
+use super::recorder::{Call, Op};
+use super::{Cost, Recorder, Roof, Workload};
+use crate::error::Result;
+use crate::net::{Layer, LayerOp, Plan};
+use crate::ops::{Backend, Storage};
+use crate::train::Config;
+
+/// One operation of one layer, in the order of the step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The layer's name; `input`, `loss`, or `all` for the update of all parameters.
+    pub layer: String,
+    /// `fprop`, `dgrad`, `wgrad`, `forward`, `backward`, `relu`, `dropout`, ...
+    pub op: &'static str,
+    /// What it has to do in a step.
+    pub cost: Cost,
+    /// What it takes in a step, the median of several.
+    pub seconds: f64,
+    /// The least that it can take: see [`Roof::floor`].
+    pub floor: f64,
+}
+
+/// A training step, taken apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// Its operations.
+    pub entries: Vec<Entry>,
+    /// The whole step, the median of several.
+    pub seconds: f64,
+    /// What the machine can do.
+    pub roof: Roof,
+    /// Bytes of an element.
+    pub element_bytes: usize,
+    /// What ran: see [`Storage::describe`].
+    pub device: String,
+}
+
+impl Profile {
+    /// Takes `steps` training steps apart, after one that is not looked at.
+    ///
+    /// # Errors
+    /// Those of [`Workload::new`] and [`Workload::train`].
+    pub fn measure<B: Backend>(
+        backend: B,
+        config: &Config,
+        classes: usize,
+        batch: usize,
+        steps: usize,
+        roof: Roof,
+    ) -> Result<Self> {
+        let (backend, calls) = Recorder::new(backend);
+        let mut workload = Workload::new(backend, config, classes, batch)?;
+        workload.train()?;
+        calls.try_iter().for_each(drop);
+        let (mut rows, mut seconds) = (Rows::default(), Vec::with_capacity(steps));
+        for _ in 0..steps.max(1) {
+            let start = Instant::now();
+            workload.train()?;
+            seconds.push(start.elapsed().as_secs_f64());
+            rows.add(workload.net().plan(), &calls);
+        }
+        let backend = workload.net().backend();
+        let element_bytes = backend.element_bytes();
+        Ok(Profile {
+            entries: rows.entries(|cost| roof.floor(cost, element_bytes)),
+            seconds: median(&mut seconds),
+            roof,
+            element_bytes,
+            device: backend.describe(),
+        })
+    }
+}
+
+impl Profile {
+    /// The least that the step can take: all its operations at their floors.
+    pub fn floor(&self) -> f64 {
+        self.entries.iter().map(|entry| entry.floor).sum()
+    }
+}
+
+/// What is known so far of each operation.
+#[derive(Default)]
+struct Rows {
+    rows: Vec<Row>,
+}
+
+struct Row {
+    layer: String,
+    op: &'static str,
+    cost: Cost,
+    /// One sum a step.
+    seconds: Vec<f64>,
+}
+
+impl Rows {
+    /// Adds the calls of one step.
+    fn add(&mut self, plan: &Plan, calls: &Receiver<Call>) {
+        let mut order = Order { plan, made: HashMap::new() };
+        let mut step: Vec<Row> = Vec::new();
+        for Call { op, cost, seconds } in calls.try_iter() {
+            let (layer, op) = (order.layer_of(op), name(op));
+            match step.iter_mut().find(|row| row.layer == layer && row.op == op) {
+                // Weights and biases, dropout up and down.
+                Some(row) => {
+                    row.cost += cost;
+                    row.seconds[0] += seconds;
+                }
+                None => step.push(Row { layer, op, cost, seconds: vec![seconds] }),
+            }
+        }
+        if self.rows.is_empty() {
+            self.rows = step;
+        } else {
+            self.rows.iter_mut().zip(step).for_each(|(row, new)| row.seconds.extend(new.seconds));
+        }
+    }
+
+    fn entries(self, floor: impl Fn(&Cost) -> f64) -> Vec<Entry> {
+        let entry = |Row { layer, op, cost, mut seconds }: Row| Entry {
+            layer,
+            op,
+            cost,
+            seconds: median(&mut seconds),
+            floor: floor(&cost),
+        };
+        self.rows.into_iter().map(entry).collect()
+    }
+}
+
+/// Which layer the next call of each operation belongs to: the network walks up
+/// through its layers, then down.
+struct Order<'a> {
+    plan: &'a Plan,
+    made: HashMap<Op, usize>,
+}
+
+impl Order<'_> {
+    fn layer_of(&mut self, op: Op) -> String {
+        let layers = &self.plan.layers;
+        let up = |of: fn(&Layer) -> bool| layers.iter().filter(move |l| of(l));
+        let down = |of: fn(&Layer) -> bool| layers.iter().rev().filter(move |l| of(l));
+        let made = self.made.entry(op).or_default();
+        let n = *made;
+        *made += 1;
+        let layer = match op {
+            Op::Crop => return "input".into(),
+            Op::Softmax => return "loss".into(),
+            Op::Sgd | Op::RmsClip => return "all".into(),
+            Op::ConvFprop => up(is_conv).nth(n),
+            Op::ConvDgrad | Op::ConvWgrad => down(is_conv).nth(n),
+            Op::LinearFprop => up(is_linear).nth(n),
+            Op::LinearDgrad | Op::LinearWgrad => down(is_linear).nth(n),
+            Op::PoolForward => up(is_pool).nth(n),
+            Op::Unpool => down(is_pool).nth(n),
+            Op::LrnForward => up(is_lrn).nth(n),
+            Op::LrnBackward => down(is_lrn).nth(n),
+            Op::ReluBackward => down(Layer::relu).nth(n),
+            Op::Dropout => up(drops).chain(down(drops)).nth(n),
+        };
+        layer.map_or_else(|| "?".into(), |layer| layer.name.clone())
+    }
+}
+
+fn is_conv(layer: &Layer) -> bool {
+    matches!(layer.op, LayerOp::Conv { .. })
+}
+
+fn is_linear(layer: &Layer) -> bool {
+    matches!(layer.op, LayerOp::Linear { .. })
+}
+
+fn is_pool(layer: &Layer) -> bool {
+    matches!(layer.op, LayerOp::Pool(_))
+}
+
+fn is_lrn(layer: &Layer) -> bool {
+    matches!(layer.op, LayerOp::Lrn(_))
+}
+
+fn drops(layer: &Layer) -> bool {
+    matches!(layer.op, LayerOp::Linear { dropout, .. } if dropout > 0.0)
+}
+
+/// What a table calls an operation.
+fn name(op: Op) -> &'static str {
+    match op {
+        Op::Crop => "crop",
+        Op::ConvFprop | Op::LinearFprop => "fprop",
+        Op::ConvDgrad | Op::LinearDgrad => "dgrad",
+        Op::ConvWgrad | Op::LinearWgrad => "wgrad",
+        Op::PoolForward | Op::LrnForward => "forward",
+        Op::Unpool | Op::LrnBackward => "backward",
+        Op::ReluBackward => "relu backward",
+        Op::Dropout => "dropout",
+        Op::Softmax => "softmax",
+        Op::Sgd => "sgd",
+        Op::RmsClip => "rms clip",
+    }
+}

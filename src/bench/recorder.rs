@@ -1,0 +1,206 @@
+//! A backend that times every operation of another one.
+//!
+//! It stands between a network and its backend, so the operations run exactly as in
+//! training. Shapes of the buffers are those of the operations' own traits.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use super::Cost;
+use crate::error::Result;
+use crate::ops::conv::{Conv, ConvOp};
+use crate::ops::crop::{Crop, CropOp};
+use crate::ops::dropout::{Dropout, DropoutOp};
+use crate::ops::linear::{Linear, LinearOp};
+use crate::ops::lrn::{Lrn, LrnOp};
+use crate::ops::pool::{Pool, PoolOp, UnpoolMode};
+use crate::ops::relu::{ReluOp, ReluRule};
+use crate::ops::sgd::{SgdOp, SgdStep};
+use crate::ops::softmax::{LossSums, SoftmaxOp};
+use crate::ops::{Backend, Storage};
+
+/// What was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // each is a method of the operations' traits
+pub enum Op {
+    Crop,
+    ConvFprop,
+    ConvDgrad,
+    ConvWgrad,
+    ReluBackward,
+    PoolForward,
+    Unpool,
+    LrnForward,
+    LrnBackward,
+    LinearFprop,
+    LinearDgrad,
+    LinearWgrad,
+    Dropout,
+    Softmax,
+    Sgd,
+    RmsClip,
+}
+
+/// One call of one operation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Call {
+    /// Which.
+    pub op: Op,
+    /// What it had to do.
+    pub cost: Cost,
+    /// What it took.
+    pub seconds: f64,
+}
+
+/// `B`, with a stopwatch. Copies to and from buffers are not recorded.
+pub struct Recorder<B> {
+    inner: B,
+    calls: Sender<Call>,
+}
+
+impl<B: Backend> Recorder<B> {
+    /// A recorder of `inner`, and where its calls arrive, in order.
+    pub fn new(inner: B) -> (Self, Receiver<Call>) {
+        let (calls, arriving) = channel();
+        (Recorder { inner, calls }, arriving)
+    }
+
+    fn time<R>(&mut self, op: Op, cost: Cost, run: impl FnOnce(&mut B) -> Result<R>) -> Result<R> {
+        let start = Instant::now();
+        let result = run(&mut self.inner)?;
+        // Nobody listening is no error: then nobody wants to know.
+        let _ = self.calls.send(Call { op, cost, seconds: start.elapsed().as_secs_f64() });
+        Ok(result)
+    }
+}
+
+impl<B: Backend> Storage for Recorder<B> {
+    type Buf = B::Buf;
+    type Bytes = B::Bytes;
+    type Ints = B::Ints;
+
+    fn alloc(&self, len: usize) -> Result<B::Buf> {
+        self.inner.alloc(len)
+    }
+    fn alloc_bytes(&self, len: usize) -> Result<B::Bytes> {
+        self.inner.alloc_bytes(len)
+    }
+    fn alloc_ints(&self, len: usize) -> Result<B::Ints> {
+        self.inner.alloc_ints(len)
+    }
+    fn upload(&mut self, src: &[f32], dst: &mut B::Buf) -> Result<()> {
+        self.inner.upload(src, dst)
+    }
+    fn upload_bytes(&mut self, src: &[u8], dst: &mut B::Bytes) -> Result<()> {
+        self.inner.upload_bytes(src, dst)
+    }
+    fn upload_ints(&mut self, src: &[i32], dst: &mut B::Ints) -> Result<()> {
+        self.inner.upload_ints(src, dst)
+    }
+    fn download(&mut self, src: &B::Buf, dst: &mut [f32]) -> Result<()> {
+        self.inner.download(src, dst)
+    }
+    fn download_bytes(&mut self, src: &B::Bytes, dst: &mut [u8]) -> Result<()> {
+        self.inner.download_bytes(src, dst)
+    }
+    fn element_bytes(&self) -> usize {
+        self.inner.element_bytes()
+    }
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+}
+
+/// Forwards each method to the inner backend, timed as an [`Op`] of some [`Cost`].
+macro_rules! timed {
+    ($($op:expr, $cost:expr => fn $method:ident($($arg:ident: $t:ty),*) -> $r:ty;)+) => {$(
+        fn $method(&mut self, $($arg: $t),*) -> Result<$r> {
+            self.time($op, $cost, |inner| inner.$method($($arg),*))
+        }
+    )+};
+}
+
+impl<B: Backend> ConvOp for Recorder<B> {
+    timed! {
+        Op::ConvFprop, Cost::conv(conv, N) =>
+            fn conv_fprop(conv: &Conv, N: usize, x: &B::Buf, w: &B::Buf, bias: &B::Buf, relu: bool, y: &mut B::Buf) -> ();
+        Op::ConvDgrad, Cost::conv(conv, N) =>
+            fn conv_dgrad(conv: &Conv, N: usize, dy: &B::Buf, w: &B::Buf, dx: &mut B::Buf) -> ();
+        Op::ConvWgrad, Cost::conv(conv, N) =>
+            fn conv_wgrad(conv: &Conv, N: usize, x: &B::Buf, dy: &B::Buf, dw: &mut B::Buf, db: &mut B::Buf) -> ();
+    }
+}
+
+impl<B: Backend> LinearOp for Recorder<B> {
+    timed! {
+        Op::LinearFprop, Cost::linear(fc, N) =>
+            fn linear_fprop(fc: &Linear, N: usize, x: &B::Buf, w: &B::Buf, bias: &B::Buf, relu: bool, y: &mut B::Buf) -> ();
+        Op::LinearDgrad, Cost::linear(fc, N) =>
+            fn linear_dgrad(fc: &Linear, N: usize, dy: &B::Buf, w: &B::Buf, dx: &mut B::Buf) -> ();
+        Op::LinearWgrad, Cost::linear(fc, N) =>
+            fn linear_wgrad(fc: &Linear, N: usize, x: &B::Buf, dy: &B::Buf, dw: &mut B::Buf, db: &mut B::Buf) -> ();
+    }
+}
+
+impl<B: Backend> CropOp for Recorder<B> {
+    timed! {
+        Op::Crop, Cost::crop(crop, N) =>
+            fn crop_forward(
+                crop: &Crop, N: usize, images: &B::Bytes, windows: &B::Ints, mean: &B::Buf, y: &mut B::Buf
+            ) -> ();
+    }
+}
+
+impl<B: Backend> PoolOp for Recorder<B> {
+    timed! {
+        Op::PoolForward, Cost::pool(pool, N) =>
+            fn pool_forward(pool: &Pool, N: usize, x: &B::Buf, y: &mut B::Buf, switches: &mut B::Bytes) -> ();
+        Op::Unpool, Cost::pool(pool, N) =>
+            fn unpool(
+                pool: &Pool, N: usize, mode: UnpoolMode, y: &B::Buf, switches: &B::Bytes, x: &mut B::Buf
+            ) -> ();
+    }
+}
+
+impl<B: Backend> LrnOp for Recorder<B> {
+    timed! {
+        Op::LrnForward, Cost::memory(2 * rows * C) =>
+            fn lrn_forward(lrn: &Lrn, rows: usize, C: usize, a: &B::Buf, b: &mut B::Buf) -> ();
+        Op::LrnBackward, Cost::memory(3 * rows * C) =>
+            fn lrn_backward(lrn: &Lrn, rows: usize, C: usize, a: &B::Buf, db: &B::Buf, da: &mut B::Buf) -> ();
+    }
+}
+
+impl<B: Backend> ReluOp for Recorder<B> {
+    timed! {
+        Op::ReluBackward, Cost::memory(3 * len) =>
+            fn relu_backward(rule: ReluRule, len: usize, y: &B::Buf, signal: &mut B::Buf) -> ();
+    }
+}
+
+impl<B: Backend> DropoutOp for Recorder<B> {
+    timed! {
+        Op::Dropout, Cost::memory(2 * len) =>
+            fn dropout(dropout: &Dropout, step: u64, len: usize, x: &mut B::Buf) -> ();
+    }
+}
+
+impl<B: Backend> SgdOp for Recorder<B> {
+    timed! {
+        Op::Sgd, Cost::memory(5 * len) =>
+            fn sgd_step(step: &SgdStep, len: usize, g: &B::Buf, v: &mut B::Buf, w: &mut B::Buf) -> ();
+        Op::RmsClip, Cost::memory(K * M) =>
+            fn rms_clip(radius: f64, K: usize, M: usize, w: &mut B::Buf) -> ();
+    }
+}
+
+impl<B: Backend> SoftmaxOp for Recorder<B> {
+    timed! {
+        Op::Softmax, Cost::memory(N * C * (1 + usize::from(dz.is_some()))) =>
+            fn softmax_loss(
+                N: usize, C: usize, z: &B::Buf, labels: &B::Ints, dz: Option<&mut B::Buf>
+            ) -> LossSums;
+        Op::Softmax, Cost::memory(2 * N * C) =>
+            fn softmax(N: usize, C: usize, z: &B::Buf, p: &mut B::Buf) -> ();
+    }
+}

@@ -1,0 +1,97 @@
+//! What the machine can do at most, measured: no datasheet knows this machine's clocks.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::Cost;
+use crate::ops::Real;
+
+/// Attempts, of which the best counts: a roof is not an average.
+const ATTEMPTS: usize = 7;
+
+/// Rounds of multiply-adds in one attempt: some 20 ms with AVX-512.
+const ROUNDS: usize = 3 << 20;
+
+/// Elements of the array that is copied, of 4 bytes: beyond any cache.
+const COPIED: usize = 64 << 20;
+
+/// The two limits of a machine, all threads of the current rayon pool together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Roof {
+    /// Multiply-adds from register to register, in floating-point operations a second.
+    pub flops: f64,
+    /// A copy of a large array, bytes read and bytes written a second.
+    pub bandwidth: f64,
+}
+
+impl Roof {
+    /// Measures both limits, for arithmetic in T.
+    pub fn measure<T: Real>() -> Self {
+        Roof { flops: arithmetic::<T>(), bandwidth: bandwidth() }
+    }
+
+    /// The least seconds that `cost` can take: all arithmetic at the peak, or all
+    /// traffic at the bandwidth. What stays in a cache from one operation to
+    /// the next may be faster.
+    pub fn floor(&self, cost: &Cost, element_bytes: usize) -> f64 {
+        (cost.flops as f64 / self.flops).max(cost.traffic(element_bytes) as f64 / self.bandwidth)
+    }
+}
+
+/// Peak of multiply-adds in T on all threads, in floating-point operations a second.
+pub fn arithmetic<T: Real>() -> f64 {
+    let arch = Arch::new();
+    let attempt = || {
+        let start = Instant::now();
+        let done: usize = rayon::broadcast(|_| arch.dispatch(MulAdds::<T>(std::marker::PhantomData))).iter().sum();
+        2.0 * done as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..ATTEMPTS).map(|_| attempt()).fold(0.0, f64::max)
+}
+
+/// Independent sums in registers, each multiplied and added to in every round;
+/// gives how many multiply-adds that were.
+struct MulAdds<T>(std::marker::PhantomData<T>);
+
+impl<T: Real> WithSimd for MulAdds<T> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> usize {
+        // As many as hide the latency of the instruction, and fit beside two operands.
+        if S::REGISTER_COUNT >= 32 { rounds::<T, S, 24>(simd) } else { rounds::<T, S, 12>(simd) }
+    }
+}
+
+#[inline(always)]
+fn rounds<T: Real, S: Simd, const SUMS: usize>(simd: S) -> usize {
+    // Converges to 1, whatever the number of rounds: no infinities, no denormals.
+    // Each is opaque to the compiler, which would else compute equal sums once.
+    let half = || T::splat(simd, T::of(black_box(0.5)));
+    let (a, b) = (half(), half());
+    let mut sums: [T::Lanes<S>; SUMS] = std::array::from_fn(|_| half());
+    for _ in 0..ROUNDS {
+        for sum in &mut sums {
+            *sum = T::mul_add(simd, *sum, a, b);
+        }
+    }
+    black_box(sums);
+    ROUNDS * SUMS * (std::mem::size_of::<T::Lanes<S>>() / std::mem::size_of::<T>())
+}
+
+/// Bytes read and written a second by a copy of an array that no cache holds.
+pub fn bandwidth() -> f64 {
+    let from = vec![1f32; COPIED];
+    let mut to = vec![0f32; COPIED];
+    let piece = COPIED.div_ceil(rayon::current_num_threads());
+    let mut attempt = || {
+        let start = Instant::now();
+        to.par_chunks_mut(piece).zip(from.par_chunks(piece)).for_each(|(to, from)| to.copy_from_slice(from));
+        black_box(&mut to);
+        2.0 * (COPIED * std::mem::size_of::<f32>()) as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..ATTEMPTS).map(|_| attempt()).fold(0.0, f64::max)
+}

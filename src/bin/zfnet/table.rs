@@ -1,0 +1,35 @@
+//! Tables and numbers for people.
+
+/// Rows of equal columns; the first `left` are text, the others numbers, flush right.
+pub fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]], left: usize) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            if column < left { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// Digits in threes: `62,357,608`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let threes: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|d| std::str::from_utf8(d).ok()).collect();
+    threes.join(",")
+}
+
+/// `1.4 GiB`.
+pub fn bytes(n: u64) -> String {
+    let (mut size, mut unit) = (n as f64, "B");
+    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB"] {
+        if size < 1024.0 {
+            break;
+        }
+        (size, unit) = (size / 1024.0, larger);
+    }
+    if unit == "B" { format!("{n} B") } else { format!("{size:.1} {unit}") }
+}

@@ -1,0 +1,282 @@
+//! Writes a packed data set whole or not at all.
+//!
+//! Everything goes to `.OUT.packing`, a hidden sibling of OUT, so that the last
+//! step is one rename within a file system. A pack that was interrupted leaves
+//! that folder behind; the next one to the same OUT takes it away.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use safetensors::Dtype;
+
+use super::Split;
+use super::manifest::{FORMAT, MANIFEST, Manifest, ShardEntry, SplitEntry, VERSION};
+use super::shard::{self, Tensor, shard_images};
+use crate::error::{Error, Result};
+
+const MEAN: &str = "mean.safetensors";
+const LOCK: &str = "lock";
+
+/// What is known about a data set before its images are.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// Class names; labels index them.
+    pub classes: Vec<String>,
+    /// Side S of the square records, in pixels.
+    pub size: usize,
+    /// Whether each image comes with a mask.
+    pub masks: bool,
+    /// Where the images come from.
+    pub source: String,
+    /// What is done to them.
+    pub preprocessing: String,
+}
+
+/// A data set being written. Dropped before [`PackWriter::finish`], it removes
+/// what it wrote.
+pub struct PackWriter {
+    out: PathBuf,
+    temp: PathBuf,
+    manifest: Manifest,
+    sum: Vec<u64>, // (S, S, 3), over the training images: exact, so the mean depends on no order
+    force: bool,
+    finished: bool,
+    /// Held for as long as this process writes.
+    _lock: File,
+}
+
+impl PackWriter {
+    /// Starts a data set that will stand at `out`. A data set that stands there
+    /// already is refused, or with `force` replaced at the end; any other
+    /// folder with something in it is always refused.
+    pub fn create(out: &Path, recipe: Recipe, force: bool) -> Result<Self> {
+        let Recipe { classes, size, masks, source, preprocessing } = recipe;
+        let entry = SplitEntry { per_class: vec![0; classes.len()], ..SplitEntry::default() };
+        let manifest = Manifest {
+            format: FORMAT.into(),
+            version: VERSION,
+            classes,
+            size,
+            mean: MEAN.into(),
+            masks,
+            source,
+            preprocessing,
+            train: entry.clone(),
+            val: entry,
+        };
+        manifest.check_ranges().map_err(Error::Usage)?;
+        check_target(out, force)?;
+        let temp = sibling(out, "packing")?;
+        fs::create_dir_all(&temp).map_err(Error::io("create", &temp))?;
+        let lock = lock(&temp, out)?;
+        clear(&temp)?;
+        for split in Split::ALL {
+            let folder = temp.join(split.name());
+            fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
+        }
+        let sum = vec![0; size * size * 3];
+        Ok(PackWriter { out: out.to_path_buf(), temp, manifest, sum, force, finished: false, _lock: lock })
+    }
+
+    /// Appends a shard of n images to a split; an empty one is left out.
+    pub fn write_shard(
+        &mut self,
+        split: Split,
+        images: &[u8],        // (n, S, S, 3)
+        labels: &[u16],       // (n)
+        masks: Option<&[u8]>, // (n, S, S)
+    ) -> Result<()> {
+        let (n, S) = (labels.len(), self.manifest.size);
+        let fits = images.len() == n * S * S * 3
+            && masks.map(<[u8]>::len) == self.manifest.masks.then_some(n * S * S)
+            && n <= shard_images(S)
+            && labels.iter().all(|&label| usize::from(label) < self.manifest.classes.len());
+        if !fits {
+            return Err(Error::shape("pack", format!("a shard of {n} images does not fit the data set's recipe")));
+        }
+        if n == 0 {
+            return Ok(());
+        }
+        let file = format!("{split}/shard-{:05}.safetensors", self.manifest.split(split).shards.len());
+        let label_bytes: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+        let tensor = |name, dtype, shape, bytes| Tensor { name, dtype, shape, bytes };
+        let mut tensors = vec![
+            tensor("labels", Dtype::U16, vec![n], &label_bytes[..]),
+            tensor("images", Dtype::U8, vec![n, S, S, 3], images),
+        ];
+        tensors.extend(masks.map(|masks| tensor("masks", Dtype::U8, vec![n, S, S], masks)));
+        let (bytes, crc32) = shard::write(&self.temp.join(&file), &tensors)?;
+
+        if split == Split::Train {
+            self.add_to_sum(images);
+        }
+        let entry = self.manifest.split_mut(split);
+        entry.images += n;
+        labels.iter().for_each(|&label| entry.per_class[usize::from(label)] += 1);
+        entry.shards.push(ShardEntry { file, images: n, bytes, crc32 });
+        Ok(())
+    }
+
+    /// A class of which `split` has no image yet.
+    pub fn missing_class(&self, split: Split) -> Option<&str> {
+        let empty = self.manifest.split(split).per_class.iter().position(|&n| n == 0)?;
+        Some(&self.manifest.classes[empty])
+    }
+
+    /// Adds each of the images to the sum; threads share out the pixels.
+    fn add_to_sum(&mut self, images: &[u8]) {
+        const PIECE: usize = 4096;
+        let record = self.sum.len();
+        self.sum.par_chunks_mut(PIECE).enumerate().for_each(|(piece, sum)| {
+            for image in images.chunks_exact(record) {
+                let values = &image[piece * PIECE..][..sum.len()];
+                sum.iter_mut().zip(values).for_each(|(sum, &value)| *sum += u64::from(value));
+            }
+        });
+    }
+
+    /// Writes the mean image and, last, the manifest, and puts the data set in its place.
+    pub fn finish(mut self) -> Result<Manifest> {
+        let (n, S) = (self.manifest.train.images, self.manifest.size);
+        if n == 0 {
+            return Err(Error::format(&self.out, "no training image was packed, so there is no mean image"));
+        }
+        let mean: Vec<u8> = self.sum.iter().flat_map(|&sum| ((sum as f64 / n as f64) as f32).to_le_bytes()).collect();
+        let tensor = Tensor { name: "mean", dtype: Dtype::F32, shape: vec![S, S, 3], bytes: &mean };
+        shard::write(&self.temp.join(MEAN), &[tensor])?;
+        self.write_manifest()?;
+        for folder in [self.temp.join("train"), self.temp.join("val"), self.temp.clone()] {
+            sync_folder(&folder)?;
+        }
+        self.put_in_place()?;
+        self.finished = true;
+        Ok(self.manifest.clone())
+    }
+
+    fn write_manifest(&self) -> Result<()> {
+        let path = self.temp.join(MANIFEST);
+        let partial = self.temp.join("dataset.json.partial");
+        let text = serde_json::to_string_pretty(&self.manifest)
+            .map_err(|e| Error::format(&path, format!("cannot be written: {e}")))?;
+        let mut file = File::create(&partial).map_err(Error::io("create", &partial))?;
+        writeln!(file, "{text}").map_err(Error::io("write", &partial))?;
+        file.sync_all().map_err(Error::io("sync", &partial))?;
+        fs::rename(&partial, &path).map_err(Error::io("rename to", &path))
+    }
+
+    /// Renames the finished folder to OUT, moving an older data set aside first.
+    fn put_in_place(&self) -> Result<()> {
+        check_target(&self.out, self.force)?;
+        let old = sibling(&self.out, "old")?;
+        if old.exists() {
+            fs::remove_dir_all(&old).map_err(Error::io("remove", &old))?;
+        }
+        if self.out.exists() {
+            fs::rename(&self.out, &old).map_err(Error::io("rename", &self.out))?;
+        }
+        fs::rename(&self.temp, &self.out).map_err(Error::io("rename to", &self.out))?;
+        // Only now: without its lock the working folder would be free for the taking.
+        let lock = self.out.join(LOCK);
+        fs::remove_file(&lock).map_err(Error::io("remove", &lock))?;
+        if old.exists() {
+            fs::remove_dir_all(&old).map_err(Error::io("remove", &old))?;
+        }
+        sync_folder(parent(&self.out))
+    }
+}
+
+impl Drop for PackWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What cannot be removed now is removed by the next pack.
+            let _ = fs::remove_dir_all(&self.temp);
+        }
+    }
+}
+
+/// Refuses an `out` that the pack would have to destroy.
+fn check_target(out: &Path, force: bool) -> Result<()> {
+    let Ok(entries) = fs::read_dir(out) else {
+        if out.exists() {
+            return Err(Error::Usage(format!("{} is a file: name a folder for the data set", out.display())));
+        }
+        return Ok(());
+    };
+    let ours = [MANIFEST, MEAN, LOCK, Split::Train.name(), Split::Val.name()];
+    let mut has_manifest = false;
+    for entry in entries {
+        let name = entry.map_err(Error::io("read", out))?.file_name();
+        has_manifest |= name == OsStr::new(MANIFEST);
+        if !ours.iter().any(|own| name == OsStr::new(own)) {
+            return Err(Error::Usage(format!(
+                "{} holds {}, which is no part of a data set: choose another folder",
+                out.display(),
+                Path::new(&name).display()
+            )));
+        }
+    }
+    let empty = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
+    match (empty, has_manifest, force) {
+        (true, ..) | (_, true, true) => Ok(()),
+        (_, true, false) => Err(Error::Usage(format!(
+            "{} is a data set already: choose another folder, or replace it with --force",
+            out.display()
+        ))),
+        (_, false, _) => {
+            Err(Error::Usage(format!("{} is not empty and has no {MANIFEST}: choose another folder", out.display())))
+        }
+    }
+}
+
+/// Takes the lock inside the working folder, or says who has it.
+fn lock(temp: &Path, out: &Path) -> Result<File> {
+    let path = temp.join(LOCK);
+    let file = File::create(&path).map_err(Error::io("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::Usage(format!("another pack to {} is running: wait for it to end", out.display())))
+        }
+        Err(TryLockError::Error(source)) => Err(Error::io("lock", &path)(source)),
+    }
+}
+
+/// Removes what an interrupted pack left behind.
+fn clear(temp: &Path) -> Result<()> {
+    for entry in fs::read_dir(temp).map_err(Error::io("read", temp))? {
+        let path = entry.map_err(Error::io("read", temp))?.path();
+        if path.is_dir() && !path.is_symlink() {
+            fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+        } else if path.file_name() != Some(OsStr::new(LOCK)) {
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// `.NAME.suffix` beside `out`.
+fn sibling(out: &Path, suffix: &str) -> Result<PathBuf> {
+    let name = out
+        .file_name()
+        .ok_or_else(|| Error::Usage(format!("\"{}\" does not name a folder for the data set", out.display())))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".");
+    hidden.push(suffix);
+    Ok(parent(out).join(hidden))
+}
+
+fn parent(out: &Path) -> &Path {
+    match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes a folder's entries durable.
+fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))
+}

@@ -1,0 +1,152 @@
+//! The walk through a network: up to the loss, down to the gradients, and the update.
+
+use crate::error::{Error, Result};
+use crate::net::net::{Blob, Net};
+use crate::net::param::{not_for_training, weight_and_bias, weight_and_bias_mut};
+use crate::net::plan::{Layer, LayerOp};
+use crate::ops::Backend;
+use crate::ops::dropout::Dropout;
+use crate::ops::pool::UnpoolMode;
+use crate::ops::relu::ReluRule;
+use crate::ops::sgd::SgdStep;
+use crate::ops::softmax::LossSums;
+
+/// Whether dropout is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Training pass of global step `step`: the step keys the dropout masks.
+    Train {
+        /// Global step, counted from 0.
+        step: u64,
+    },
+    /// Evaluation: every layer as it is.
+    Eval,
+}
+
+/// The scalars of one update of all parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// Learning rate.
+    pub lr: f64,
+    /// Momentum.
+    pub momentum: f64,
+    /// Weight decay, on weights; biases decay only if `decay_biases`.
+    pub weight_decay: f64,
+    /// Whether biases decay too.
+    pub decay_biases: bool,
+    /// Radius of the RMS clip of convolution filters; `None` for no clip.
+    pub rms_clip: Option<f64>,
+}
+
+impl<B: Backend> Net<B> {
+    /// Walks up: fills every blob, the last of which holds the logits.
+    pub fn forward(&mut self, pass: Pass) -> Result<()> {
+        let N = self.N;
+        for (i, layer) in self.plan.layers.iter().enumerate() {
+            let (below, above) = self.blobs.split_at_mut(i);
+            let x = below.last().map_or(&self.input, |blob| &blob.y);
+            let Blob { y, switches } = &mut above[0];
+            let backend = &mut self.backend;
+            match &layer.op {
+                LayerOp::Conv { conv, relu } => {
+                    let [w, b] = weight_and_bias(&self.params, i)?;
+                    backend.conv_fprop(conv, N, x, &w.value, &b.value, *relu, y)?;
+                }
+                LayerOp::Pool(pool) => backend.pool_forward(pool, N, x, y, switched(switches.as_mut(), layer)?)?,
+                LayerOp::Lrn(lrn) => {
+                    backend.lrn_forward(lrn, N * layer.input.H * layer.input.W, layer.input.C, x, y)?;
+                }
+                LayerOp::Linear { linear, relu, dropout } => {
+                    let [w, b] = weight_and_bias(&self.params, i)?;
+                    backend.linear_fprop(linear, N, x, &w.value, &b.value, *relu, y)?;
+                    if let (Pass::Train { step }, true) = (pass, *dropout > 0.0) {
+                        backend.dropout(&Dropout::new(*dropout, self.seed, i as u32)?, step, N * linear.outputs, y)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Loss and ranks of the batch in hand, summed over its images.
+    pub fn loss(&mut self) -> Result<LossSums> {
+        let top = self.blobs.len() - 1;
+        self.backend.softmax_loss(self.N, self.plan.classes, &self.blobs[top].y, &self.labels, None)
+    }
+
+    /// Loss, then the walk down: fills the gradient of every parameter. `pass`
+    /// must be that of the forward walk.
+    pub fn backward(&mut self, pass: Pass) -> Result<LossSums> {
+        let N = self.N;
+        let dblobs =
+            self.dblobs.as_mut().ok_or_else(|| Error::Usage("backward in a network built for evaluation".into()))?;
+        let top = self.blobs.len() - 1;
+        let logits = &self.blobs[top].y;
+        let sums = self.backend.softmax_loss(N, self.plan.classes, logits, &self.labels, Some(&mut dblobs[top % 2]))?;
+        for (i, layer) in self.plan.layers.iter().enumerate().rev() {
+            let x = if i == 0 { &self.input } else { &self.blobs[i - 1].y };
+            let Blob { y, switches } = &self.blobs[i];
+            let [even, odd] = &mut *dblobs;
+            let (dy, dx) = if i.is_multiple_of(2) { (even, odd) } else { (odd, even) };
+            let backend = &mut self.backend;
+            match &layer.op {
+                LayerOp::Conv { conv, relu } => {
+                    if *relu {
+                        backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), y, dy)?;
+                    }
+                    let [w, b] = weight_and_bias_mut(&mut self.params, i)?;
+                    let (dw, db) = (w.training_mut()?, b.training_mut()?);
+                    backend.conv_wgrad(conv, N, x, dy, &mut dw.grad, &mut db.grad)?;
+                    if i > 0 {
+                        backend.conv_dgrad(conv, N, dy, &w.value, dx)?;
+                    }
+                }
+                LayerOp::Pool(pool) => {
+                    backend.unpool(pool, N, UnpoolMode::Add, dy, switched(switches.as_ref(), layer)?, dx)?;
+                }
+                LayerOp::Lrn(lrn) => {
+                    backend.lrn_backward(lrn, N * layer.input.H * layer.input.W, layer.input.C, x, dy, dx)?;
+                }
+                LayerOp::Linear { linear, relu, dropout } => {
+                    if let (Pass::Train { step }, true) = (pass, *dropout > 0.0) {
+                        backend.dropout(&Dropout::new(*dropout, self.seed, i as u32)?, step, N * linear.outputs, dy)?;
+                    }
+                    // After dropout y > 0 still means "rectified unit was on and kept".
+                    if *relu {
+                        backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), y, dy)?;
+                    }
+                    let [w, b] = weight_and_bias_mut(&mut self.params, i)?;
+                    let (dw, db) = (w.training_mut()?, b.training_mut()?);
+                    backend.linear_wgrad(linear, N, x, dy, &mut dw.grad, &mut db.grad)?;
+                    if i > 0 {
+                        backend.linear_dgrad(linear, N, dy, &w.value, dx)?;
+                    }
+                }
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Updates every parameter from its gradient, then clips convolution filters.
+    pub fn update(&mut self, update: &Update) -> Result<()> {
+        for param in &mut self.params {
+            let decays = !param.is_bias() || update.decay_biases;
+            let weight_decay = if decays { update.weight_decay } else { 0.0 };
+            let step = SgdStep { lr: update.lr, momentum: update.momentum, weight_decay };
+            let len = param.len();
+            let (K, M) = (param.shape[0], param.fan_in());
+            let is_filter = param.shape.len() == 4;
+            let value = &mut param.value;
+            let training = param.training.as_mut().ok_or_else(not_for_training)?;
+            self.backend.sgd_step(&step, len, &training.grad, &mut training.momentum, value)?;
+            if let (Some(radius), true) = (update.rms_clip, is_filter) {
+                self.backend.rms_clip(radius, K, M, value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn switched<T>(switches: Option<T>, layer: &Layer) -> Result<T> {
+    switches.ok_or_else(|| Error::Usage(format!("{} records no switches", layer.name)))
+}
