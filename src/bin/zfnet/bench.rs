@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use zfnet::bench::{Entry, Profile, Roof, Timing, Workload, memory, roof};
+use zfnet::bench::{Entry, Profile, Roof, Timing, Workload, process, roof};
 use zfnet::ops::{Backend, Cpu};
 use zfnet::train::Config;
 
@@ -97,7 +97,7 @@ fn step<B: Backend>(args: &WorkArgs, backend: B) -> anyhow::Result<()> {
         loss = work.train()?;
         Ok(())
     })?;
-    let peak_bytes = memory::peak_bytes();
+    let peak_bytes = process::peak_bytes();
     // Measured last, and without the large arrays of the copy, to stay out of the memory's peak.
     let peak = roof::arithmetic::<f32>() / 1e9;
 
@@ -117,6 +117,8 @@ fn step<B: Backend>(args: &WorkArgs, backend: B) -> anyhow::Result<()> {
             "train_images_per_s": images_per_s[1],
             "forward_ms": 1e3 * forward.median,
             "train_ms": 1e3 * train.median,
+            "forward_cpu_s": forward.cpu,
+            "train_cpu_s": train.cpu,
             "forward_gflops": gflops[0],
             "train_gflops": gflops[1],
             "peak_gflops": peak,
