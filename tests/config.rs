@@ -1,12 +1,12 @@
 //! The grammar: what is read, what is refused and where, what is written back.
 
 use proptest::prelude::*;
+use zfnet::data::augment::Crops;
 use zfnet::error::Error;
 use zfnet::net::config::{ConvConfig, LayerConfig, LinearConfig, OpConfig, PoolConfig};
 use zfnet::net::{NetConfig, Plan, preset};
 use zfnet::ops::lrn::Lrn;
 use zfnet::ops::pool::Rounding;
-use zfnet::train::config::Crops;
 use zfnet::train::schedule::ScheduleConfig;
 use zfnet::train::{Config, Init, Recipe, TrainEdit};
 

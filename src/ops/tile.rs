@@ -28,18 +28,25 @@ pub fn panel_width<T: Real, S: Simd>() -> usize {
 
 /// The most rows whose sums fit the registers of `S`, at most 13.
 #[inline(always)]
-pub fn tile_rows<S: Simd>() -> usize {
-    ((S::REGISTER_COUNT - PANEL_LANES - 1) / PANEL_LANES).min(13)
+pub const fn tile_rows<S: Simd>() -> usize {
+    let fit = (S::REGISTER_COUNT - PANEL_LANES - 1) / PANEL_LANES;
+    if fit < 13 { fit } else { 13 }
 }
 
-/// Runs `body` with the constant `MR` = `len`, a number of rows from 1 to 13.
+/// Runs `body` with the constant `MR` = `len`, which is 1 to `tile_rows::<S>()`.
+/// Longer tiles are not even compiled for the instruction set.
 macro_rules! of_rows {
-    ($len:expr, $MR:ident => $body:expr) => {
-        $crate::ops::tile::of_rows!(@ $len, $MR, $body, 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    ($S:ident, $len:expr, $MR:ident => $body:expr) => {
+        $crate::ops::tile::of_rows!(@ $S, $len, $MR, $body, 1 2 3 4 5 6 7 8 9 10 11 12 13)
     };
-    (@ $len:expr, $MR:ident, $body:expr, $($rows:literal)*) => {
+    (@ $S:ident, $len:expr, $MR:ident, $body:expr, $($rows:literal)*) => {
         match $len {
-            $($rows => { const $MR: usize = $rows; $body })*
+            $($rows => {
+                const $MR: usize = $rows;
+                if const { $rows <= $crate::ops::tile::tile_rows::<$S>() } {
+                    $body
+                }
+            })*
             _ => {}
         }
     };

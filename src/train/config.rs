@@ -28,6 +28,7 @@ use std::path::Path;
 
 use super::recipe::{Init, Recipe};
 use super::schedule::ScheduleConfig;
+use crate::data::augment::Crops;
 use crate::error::{Error, Result};
 use crate::net::section::{Document, Place, Section};
 use crate::net::{NetConfig, preset};
@@ -41,19 +42,8 @@ pub struct Config {
     pub train: TrainConfig,
 }
 
-/// Which crops of a record training sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crops {
-    /// Any position, uniformly.
-    Random,
-    /// The four corners and the centre; with flips, the paper's ten.
-    Ten,
-}
-
-impl Crops {
-    /// Names in descriptions.
-    pub const NAMES: [(&'static str, Crops); 2] = [("random", Crops::Random), ("ten", Crops::Ten)];
-}
+/// Names of the crops in descriptions.
+const CROPS: [(&str, Crops); 2] = [("random", Crops::Random), ("ten", Crops::Ten)];
 
 /// Every setting of training.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,7 +156,7 @@ impl TrainEdit {
             weight_decay: s.number("weight_decay", "a number", |_| true)?,
             init: s.choice("init", &Init::NAMES)?,
             rms_clip: read_rms_clip(s)?,
-            crops: s.choice("crops", &Crops::NAMES)?,
+            crops: s.choice("crops", &CROPS)?,
             flip: s.flag("flip")?,
             schedule: s.section("schedule")?.map(|s| ScheduleConfig::read(&s)).transpose()?,
         };

@@ -94,6 +94,11 @@ impl Case {
         cast(&nchw_to_nhwc(&golden.values, golden.shape4()))
     }
 
+    /// The largest error of PyTorch's own f32 in tensor or group `name`.
+    pub fn f32_error(&self, name: &str) -> f64 {
+        self.parameters["f32_err"][name].as_f64().unwrap_or_else(|| panic!("{}: no f32_err of {name}", self.name))
+    }
+
     pub fn number(&self, key: &str) -> f64 {
         self.parameters[key].as_f64().unwrap_or_else(|| panic!("{}: no number {key}", self.name))
     }

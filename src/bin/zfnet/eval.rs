@@ -1,12 +1,117 @@
 //! `zfnet eval`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-/// Top-1, top-5, per-class accuracy and confusion matrix of a run.
+use serde_json::json;
+use zfnet::data::packed::{Dataset, Split};
+use zfnet::error::Result;
+use zfnet::ops::Backend;
+use zfnet::train::device::Job;
+use zfnet::train::evaluate::{Ensemble, TestCrops, same_classes};
+use zfnet::train::model::Model;
+use zfnet::train::score::Evaluation;
+
+use crate::bar::Bar;
+use crate::machine::Machine;
+use crate::print::answer;
+
+/// Score trained networks on a packed data set
+///
+/// Several runs are judged together: the mean of their probabilities.
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = "Example:\n  zfnet eval runs/photos --data data/photos --crops 10")]
+pub struct Args {
+    /// Folders of runs, or checkpoint files
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+
+    /// Packed data set
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+
+    /// Which images: train or val
+    #[arg(long, default_value = "val")]
+    split: Split,
+
+    /// Windows of each image: 1 for the centre, 10 for corners and centre with flips
+    #[arg(long, value_name = "1|10", default_value = "1")]
+    crops: TestCrops,
+
+    /// Which checkpoint of a run: best, last, epoch-N
+    #[arg(long, value_name = "WHICH", default_value = "best")]
+    checkpoint: String,
+
+    /// Print one JSON object, confusion matrix included
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// One more network of the ensemble.
+struct Add<'a> {
+    model: Model,
+    ensemble: &'a mut Ensemble,
+    bar: &'a Bar,
+}
+
+impl Job for Add<'_> {
+    type Output = ();
+
+    fn run<B: Backend>(self, backend: B) -> Result<()> {
+        let mut net = self.model.net(backend, self.model.config.train.batch)?;
+        self.ensemble.add(&mut net, &mut |done| self.bar.at(done as u64))
+    }
+}
 
 /// Runs the subcommand.
-pub fn run(_args: &Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let device = args.machine.open()?;
+    let data = Arc::new(Dataset::open(&args.data)?);
+    let images = data.split(args.split).len();
+    if images == 0 {
+        anyhow::bail!("{} has no {} images: choose another --split", args.data.display(), args.split);
+    }
+    let mut ensemble = Ensemble::new(&data, args.split, args.crops);
+    for run in &args.runs {
+        let model = Model::open(run, &args.checkpoint)?;
+        same_classes(&model.checkpoint.header.classes, data.classes(), &model.path, data.root())?;
+        let bar = Bar::new(images as u64, &model.path.display().to_string());
+        device.run(Add { model, ensemble: &mut ensemble, bar: &bar })?;
+    }
+    let evaluation = ensemble.finish();
+    if args.json {
+        let mut answer = serde_json::to_value(&evaluation)?;
+        answer["runs"] = json!(args.runs);
+        answer["split"] = json!(args.split.name());
+        answer!("{answer}")?;
+    } else {
+        print(&evaluation)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(evaluation: &Evaluation) -> std::io::Result<()> {
+    let Evaluation { images, loss, top1, top5, per_class, confusion } = evaluation;
+    answer!("images {images}\nloss   {loss:.4}\ntop-1  {top1:.4}\ntop-5  {top5:.4}\n")?;
+    let width = per_class.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max(5);
+    answer!("{:width$}  images   top-1   top-5  most often taken for", "class")?;
+    let share = |s: Option<f64>| s.map_or("-".to_owned(), |s| format!("{s:.4}"));
+    for (c, score) in per_class.iter().enumerate() {
+        let others = confusion[c].iter().enumerate().filter(|&(k, &n)| k != c && n > 0);
+        // max_by_key takes the last of equals; the first is asked for.
+        let taken = others.rev().max_by_key(|&(_, &n)| n);
+        let taken = taken.map_or(String::new(), |(k, n)| format!("{} ({n})", per_class[k].class));
+        answer!(
+            "{:width$}  {:6}  {:>6}  {:>6}  {taken}",
+            score.class,
+            score.images,
+            share(score.top1),
+            share(score.top5)
+        )?;
+    }
+    Ok(())
 }

@@ -7,13 +7,17 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bar;
 mod bench;
 mod demo;
 mod eval;
 mod info;
+mod machine;
 mod pack;
 mod predict;
+mod print;
 mod table;
+mod terminal;
 mod train;
 
 /// Train ZFNet (Zeiler & Fergus 2013) end to end, and look at what it learned.
@@ -35,20 +39,28 @@ enum Command {
     Bench(bench::Args),
 }
 
+/// Runs one command.
+fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo(args) => demo::run(args),
+        Command::Pack(args) => pack::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Info(args) => info::run(args),
+        Command::Bench(args) => bench::run(args),
+    }
+}
+
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Demo(args) => demo::run(&args),
-        Command::Pack(args) => pack::run(&args),
-        Command::Train(args) => train::run(&args),
-        Command::Eval(args) => eval::run(&args),
-        Command::Predict(args) => predict::run(&args),
-        Command::Info(args) => info::run(&args),
-        Command::Bench(args) => bench::run(&args),
-    };
+    let result = dispatch(&Cli::parse().command);
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("zfnet: {error:#}");
+            if hung_up(&error) {
+                return ExitCode::SUCCESS;
+            }
+            print::talk!("zfnet: {error:#}");
             match error.downcast_ref::<zfnet::error::Error>() {
                 Some(zfnet::error::Error::Interrupted(_)) => ExitCode::from(130),
                 Some(zfnet::error::Error::Usage(_) | zfnet::error::Error::Config { .. }) => ExitCode::from(2),
@@ -56,4 +68,10 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// Whether whoever read our output has had enough of it, which is no failure.
+fn hung_up(error: &anyhow::Error) -> bool {
+    let io = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>().map(|e| e.kind());
+    error.chain().any(|cause| io(cause) == Some(std::io::ErrorKind::BrokenPipe))
 }

@@ -156,7 +156,7 @@ impl<T: Real> WithSimd for Fprop<'_, T> {
                 let x = &x[(panel * inputs + block.start) * width..(panel * inputs + block.end) * width];
                 let x = tile::panels::<T, S>(x);
                 for rows in even(w.len() / inputs, tile::tile_rows::<S>()) {
-                    tile::of_rows!(rows.len(), MR => {
+                    tile::of_rows!(S, rows.len(), MR => {
                         let at: [Row; MR] = std::array::from_fn(|m| Row {
                             source: (rows.start + m) * inputs + block.start,
                             target: (rows.start + m) * images + panel * width,
@@ -201,7 +201,7 @@ impl<T: Real> WithSimd for Dgrad<'_, T> {
             for (panel, w) in packed.chunks_exact(depth * width).take(columns.div_ceil(width)).enumerate() {
                 let w = tile::panels::<T, S>(w);
                 for rows in even(dy.len() / outputs, tile::tile_rows::<S>()) {
-                    tile::of_rows!(rows.len(), MR => {
+                    tile::of_rows!(S, rows.len(), MR => {
                         let at: [Row; MR] = std::array::from_fn(|m| Row {
                             source: (rows.start + m) * outputs + block.start,
                             target: (rows.start + m) * DGRAD_INPUTS + panel * width,
@@ -237,7 +237,7 @@ impl<T: Real> WithSimd for Wgrad<'_, T> {
             for (panel, x) in x.chunks_exact(N * width).enumerate() {
                 let x = tile::panels::<T, S>(x);
                 let columns = width.min(inputs - panel * width);
-                tile::of_rows!(rows.len(), MR => {
+                tile::of_rows!(S, rows.len(), MR => {
                     let sums = tile::outer::<T, S, MR>(simd, &dy[rows.start..], lines, x);
                     for (m, sums) in sums.iter().enumerate() {
                         let dw = &mut dw[(rows.start + m) * inputs + panel * width..][..columns];

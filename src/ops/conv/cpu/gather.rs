@@ -311,7 +311,7 @@ impl<T: Real> WithSimd for Band<'_, T> {
                 };
                 for rows in even(block.len(), tile::tile_rows::<S>()) {
                     let rows = &block[rows];
-                    tile::of_rows!(rows.len(), MR => if let Ok(rows) = rows.try_into() {
+                    tile::of_rows!(S, rows.len(), MR => if let Ok(rows) = rows.try_into() {
                         let sums = tile::gather::<T, S, MR>(simd, x, rows, taps, w, start);
                         store::<T, S, MR>(simd, &sums, rows, column, columns, epilogue.relu, first, y);
                     });

@@ -97,7 +97,7 @@ impl<T: Real> WithSimd for Task<'_, T> {
             for piece in even(run, tile::tile_rows::<S>()) {
                 let x = &x[piece.start..];
                 let dw = &mut dw[piece.start * width..piece.end * width];
-                tile::of_rows!(piece.len(), MR => {
+                tile::of_rows!(S, piece.len(), MR => {
                     let sums = tile::outer::<T, S, MR>(simd, x, lines, dy);
                     let rows: [Row; MR] = std::array::from_fn(|m| Row { source: 0, target: m * width });
                     tile::add(simd, &sums, &rows, dw);

@@ -1,0 +1,33 @@
+//! The options that say where a network runs.
+
+use zfnet::error::{Error, Result};
+use zfnet::train::device::Device;
+
+/// Where to run.
+#[derive(clap::Args)]
+pub struct Machine {
+    /// Device: auto takes the fastest there is
+    #[arg(long, value_name = "auto|cpu", default_value = "auto")]
+    device: String,
+
+    /// Threads for computing [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+impl Machine {
+    /// Sets the threads up and gives the device. Call it once, before any work.
+    pub fn open(&self) -> Result<Device> {
+        let device = self.device.parse()?;
+        if let Some(threads) = self.threads {
+            if threads == 0 {
+                return Err(Error::Usage("--threads 0: at least one thread must compute".into()));
+            }
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build_global()
+                .map_err(|e| Error::Usage(format!("--threads {threads}: {e}")))?;
+        }
+        Ok(device)
+    }
+}
