@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::process::cpu_seconds;
 use crate::error::Result;
 
 /// Times of several runs of the same work, in seconds.
@@ -11,6 +12,9 @@ pub struct Timing {
     pub median: f64,
     /// The shortest: what an undisturbed machine would come near to.
     pub least: f64,
+    /// Processor time of the middle one by that measure, all threads together: what
+    /// tells on a machine that others use. `None` where the system does not say.
+    pub cpu: Option<f64>,
     /// How many were timed.
     pub runs: usize,
 }
@@ -25,14 +29,16 @@ impl Timing {
         for _ in 0..warm_up {
             work()?;
         }
-        let mut seconds = Vec::with_capacity(runs);
+        let (mut seconds, mut cpu) = (Vec::with_capacity(runs), Vec::with_capacity(runs));
         for _ in 0..runs.max(1) {
-            let start = Instant::now();
+            let (start, cpu_start) = (Instant::now(), cpu_seconds());
             work()?;
             seconds.push(start.elapsed().as_secs_f64());
+            cpu.extend(cpu_seconds().zip(cpu_start).map(|(end, start)| end - start));
         }
         let least = seconds.iter().copied().fold(f64::INFINITY, f64::min);
-        Ok(Timing { median: median(&mut seconds), least, runs: seconds.len() })
+        let cpu = (!cpu.is_empty()).then(|| median(&mut cpu));
+        Ok(Timing { median: median(&mut seconds), least, cpu, runs: seconds.len() })
     }
 }
 

@@ -8,14 +8,14 @@
 //! | [`profile`] | those times by layer and operation, against the roof |
 //! | [`cost`] | arithmetic and memory traffic of each operation |
 //! | [`roof`] | the machine's multiply-add peak and copy bandwidth, measured |
-//! | [`memory`] | peak resident memory of the process |
+//! | [`process`] | peak memory and processor time |
 //!
 //! Operations are timed where they run, inside the training step: with the
 //! caches as their neighbours leave them, and with times that add up to the step's.
 
 pub mod clock;
 pub mod cost;
-pub mod memory;
+pub mod process;
 pub mod profile;
 pub mod recorder;
 pub mod roof;

@@ -31,7 +31,7 @@ impl<B: Backend> Workload<B> {
     pub fn new(backend: B, config: &Config, classes: usize, batch: usize) -> Result<Self> {
         let (plan, train) = (Plan::new(&config.net, classes)?, &config.train);
         let (input, record) = (plan.input, record(plan.input.H));
-        let depth = plan.layers.iter().filter(|layer| layer.params() > 0).count();
+        let depth = plan.depth();
         let mut net = Net::new(backend, plan, batch, true, train.seed)?;
         net.init(|fan_in, _| train.init.std(fan_in, depth))?;
         // Bytes are uniform: 127.5 is their mean.

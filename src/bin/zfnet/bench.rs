@@ -3,10 +3,14 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use zfnet::bench::{Entry, Profile, Roof, Timing, Workload, memory, roof};
-use zfnet::ops::{Backend, Cpu};
+use zfnet::bench::{Entry, Profile, Roof, Timing, Workload, process, roof};
+use zfnet::error::Result;
+use zfnet::ops::Backend;
 use zfnet::train::Config;
+use zfnet::train::device::Job;
 
+use crate::machine::Machine;
+use crate::print::answer;
 use crate::table::{aligned, bytes};
 
 /// Measure speed and memory.
@@ -39,10 +43,6 @@ enum What {
 
 #[derive(clap::Args)]
 struct WorkArgs {
-    /// Where to run; auto takes the fastest there is
-    #[arg(long, value_parser = ["auto", "cpu"], default_value = "auto")]
-    device: String,
-
     /// A preset, a description (*.toml), or the folder of a run
     #[arg(long, value_name = "PRESET|FILE|RUN", default_value = "zfnet")]
     preset: String,
@@ -62,6 +62,9 @@ struct WorkArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    machine: Machine,
 }
 
 /// ImageNet's number of classes, which the paper's networks score.
@@ -73,99 +76,156 @@ const WARM_UP: usize = 1;
 /// Runs the subcommand.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
-        What::Step(args) => step(args, Cpu::<f32>::new())?,
-        What::Ops(args) => ops(args, Cpu::<f32>::new())?,
+        What::Step(args) => step(args)?,
+        What::Ops(args) => ops(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// The network, the batch and how often.
+struct Task {
+    config: Config,
+    classes: usize,
+    batch: usize,
+    steps: usize,
+}
+
 impl WorkArgs {
-    fn open(&self) -> anyhow::Result<(Config, usize)> {
+    fn task(&self) -> anyhow::Result<Task> {
         let config = Config::open(&self.preset)?;
         let classes = self.classes.map(|c| c as usize).or(config.net.classes()).unwrap_or(IMAGENET_CLASSES);
-        Ok((config, classes))
+        Ok(Task { config, classes, batch: self.batch as usize, steps: self.steps as usize })
     }
 }
 
-fn step<B: Backend>(args: &WorkArgs, backend: B) -> anyhow::Result<()> {
-    let (config, classes) = args.open()?;
-    let (batch, steps) = (args.batch as usize, args.steps as usize);
-    let mut work = Workload::new(backend, &config, classes, batch)?;
-    let forward = Timing::of(WARM_UP, steps, || work.forward())?;
-    let mut loss = f64::NAN;
-    let train = Timing::of(WARM_UP, steps, || {
-        loss = work.train()?;
-        Ok(())
-    })?;
-    let peak_bytes = memory::peak_bytes();
-    // Measured last, and without the large arrays of the copy, to stay out of the memory's peak.
-    let peak = roof::arithmetic::<f32>() / 1e9;
+impl Task {
+    fn title(&self, device: &str) -> String {
+        format!("{}, {} classes, batch {}, on {device}", self.config.net.name, self.classes, self.batch)
+    }
 
-    let passes = [("forward", forward, work.forward_flops()), ("train", train, work.train_flops())];
-    let images_per_s = passes.map(|(_, timing, _)| batch as f64 / timing.median);
-    let gflops = passes.map(|(_, timing, flops)| flops as f64 / timing.median / 1e9);
-    let device = work.net().backend().describe();
-    if args.json {
-        let answer = json!({
-            "preset": work.net().plan().name,
+    /// What every answer begins with.
+    fn as_json(&self, device: &str) -> serde_json::Value {
+        json!({
+            "preset": self.config.net.name,
             "device": device,
             "threads": rayon::current_num_threads(),
-            "batch": batch,
-            "classes": classes,
-            "steps": steps,
-            "forward_images_per_s": images_per_s[0],
-            "train_images_per_s": images_per_s[1],
-            "forward_ms": 1e3 * forward.median,
-            "train_ms": 1e3 * train.median,
-            "forward_gflops": gflops[0],
-            "train_gflops": gflops[1],
-            "peak_gflops": peak,
-            "peak_bytes": peak_bytes,
-            "loss": loss,
-        });
-        println!("{answer:#}");
+            "batch": self.batch,
+            "classes": self.classes,
+            "steps": self.steps,
+        })
+    }
+}
+
+/// Forward pass and training step, as wholes.
+struct StepTimes {
+    device: String,
+    passes: [PassTime; 2],
+    loss: f64,
+    peak_bytes: Option<u64>,
+    /// Multiply-add peak in GFLOP/s.
+    peak_gflops: f64,
+}
+
+struct PassTime {
+    name: &'static str,
+    timing: Timing,
+    images_per_s: f64,
+    gflops: f64,
+}
+
+impl PassTime {
+    fn new(name: &'static str, timing: Timing, batch: usize, flops: u64) -> Self {
+        let Timing { median, .. } = timing;
+        PassTime { name, timing, images_per_s: batch as f64 / median, gflops: flops as f64 / median / 1e9 }
+    }
+}
+
+struct TimeStep<'a>(&'a Task);
+
+impl Job for TimeStep<'_> {
+    type Output = StepTimes;
+
+    fn run<B: Backend>(self, backend: B) -> Result<StepTimes> {
+        let &Task { ref config, classes, batch, steps } = self.0;
+        let mut work = Workload::new(backend, config, classes, batch)?;
+        let forward = Timing::of(WARM_UP, steps, || work.forward())?;
+        let mut loss = f64::NAN;
+        let train = Timing::of(WARM_UP, steps, || {
+            loss = work.train()?;
+            Ok(())
+        })?;
+        Ok(StepTimes {
+            device: work.net().backend().describe(),
+            passes: [
+                PassTime::new("forward", forward, batch, work.forward_flops()),
+                PassTime::new("train", train, batch, work.train_flops()),
+            ],
+            loss,
+            peak_bytes: process::peak_bytes(),
+            peak_gflops: roof::arithmetic::<f32>() / 1e9,
+        })
+    }
+}
+
+fn step(args: &WorkArgs) -> anyhow::Result<()> {
+    let task = args.task()?;
+    let times = args.machine.open()?.run(TimeStep(&task))?;
+    let StepTimes { device, passes, loss, peak_bytes, peak_gflops } = &times;
+    if args.json {
+        let mut answer = task.as_json(device);
+        for PassTime { name, timing, images_per_s, gflops } in passes {
+            answer[format!("{name}_images_per_s")] = json!(images_per_s);
+            answer[format!("{name}_ms")] = json!(1e3 * timing.median);
+            answer[format!("{name}_cpu_s")] = json!(timing.cpu);
+            answer[format!("{name}_gflops")] = json!(gflops);
+        }
+        answer["peak_gflops"] = json!(peak_gflops);
+        answer["peak_bytes"] = json!(peak_bytes);
+        answer["loss"] = json!(loss);
+        answer!("{answer:#}")?;
         return Ok(());
     }
-    let title = format!("{}, {classes} classes, batch {batch}, on {device}", work.net().plan().name);
-    println!("{title}; median of {steps}\n");
     let mut rows = vec![["pass", "ms", "images/s", "GFLOP/s", "of peak"].map(String::from)];
-    for (((name, timing, _), images_per_s), gflops) in passes.into_iter().zip(images_per_s).zip(gflops) {
-        rows.push([
-            name.into(),
+    rows.extend(passes.iter().map(|PassTime { name, timing, images_per_s, gflops }| {
+        [
+            (*name).into(),
             format!("{:.1}", 1e3 * timing.median),
             format!("{images_per_s:.1}"),
             format!("{gflops:.0}"),
-            format!("{:.0} %", 100.0 * gflops / peak),
-        ]);
-    }
-    print!("{}", aligned(&rows, 1));
-    println!("\nMultiply-add peak {peak:.0} GFLOP/s; peak memory {}.", peak_bytes.map_or("unknown".into(), bytes));
+            format!("{:.0} %", 100.0 * gflops / peak_gflops),
+        ]
+    }));
+    let memory = peak_bytes.map_or("unknown".into(), bytes);
+    answer!("{}; median of {}\n\n{}", task.title(device), task.steps, aligned(&rows, 1))?;
+    answer!("Multiply-add peak {peak_gflops:.0} GFLOP/s; peak memory {memory}.")?;
     Ok(())
 }
 
-fn ops<B: Backend>(args: &WorkArgs, backend: B) -> anyhow::Result<()> {
-    let (config, classes) = args.open()?;
-    let (batch, steps) = (args.batch as usize, args.steps as usize);
-    let profile = Profile::measure(backend, &config, classes, batch, steps, Roof::measure::<f32>())?;
-    let title = format!("{}, {classes} classes, batch {batch}, on {}", config.net.name, profile.device);
+struct TakeApart<'a>(&'a Task);
+
+impl Job for TakeApart<'_> {
+    type Output = Profile;
+
+    fn run<B: Backend>(self, backend: B) -> Result<Profile> {
+        let &Task { ref config, classes, batch, steps } = self.0;
+        Profile::measure(backend, config, classes, batch, steps, Roof::measure::<f32>())
+    }
+}
+
+fn ops(args: &WorkArgs) -> anyhow::Result<()> {
+    let task = args.task()?;
+    let profile = args.machine.open()?.run(TakeApart(&task))?;
     if args.json {
-        let entries: Vec<_> = profile.entries.iter().map(|e| entry_json(&profile, e)).collect();
-        let answer = json!({
-            "preset": config.net.name,
-            "device": profile.device,
-            "threads": rayon::current_num_threads(),
-            "batch": batch,
-            "classes": classes,
-            "steps": steps,
-            "train_ms": 1e3 * profile.seconds,
-            "floor_ms": 1e3 * profile.floor(),
-            "peak_gflops": profile.roof.flops / 1e9,
-            "copy_gbytes_per_s": profile.roof.bandwidth / 1e9,
-            "ops": entries,
-        });
-        println!("{answer:#}");
+        let mut answer = task.as_json(&profile.device);
+        answer["train_ms"] = json!(1e3 * profile.seconds);
+        answer["floor_ms"] = json!(1e3 * profile.floor());
+        answer["peak_gflops"] = json!(profile.roof.flops / 1e9);
+        answer["copy_gbytes_per_s"] = json!(profile.roof.bandwidth / 1e9);
+        answer["ops"] = profile.entries.iter().map(|e| entry_json(&profile, e)).collect();
+        answer!("{answer:#}")?;
     } else {
-        print!("{title}; median of {steps} training steps\n\n{}", as_text(&profile));
+        let title = task.title(&profile.device);
+        answer!("{title}; median of {} training steps\n\n{}", task.steps, as_text(&profile))?;
     }
     Ok(())
 }
@@ -210,7 +270,7 @@ fn as_text(profile: &Profile) -> String {
     rows.push(["step", "", &total, "100.0 %", "", "", &at_best, &share, &lost].map(String::from));
     let Roof { flops, bandwidth } = profile.roof;
     format!(
-        "{}\nRoof: multiply-adds {:.0} GFLOP/s, copy {:.1} GB/s (read + written).\n",
+        "{}\nRoof: multiply-adds {:.0} GFLOP/s, copy {:.1} GB/s (read + written).",
         aligned(&rows, 2),
         flops / 1e9,
         bandwidth / 1e9
