@@ -28,6 +28,8 @@ const FPROP_OUTPUTS: usize = 104;
 const DGRAD_INPUTS: usize = 512;
 /// Outputs in the block of w that dgrad holds in the L2 cache.
 const DGRAD_OUTPUTS: usize = 128;
+/// Outputs of one task of wgrad: one tile of AVX-512, two of AVX2.
+const WGRAD_OUTPUTS: usize = 12;
 
 impl<T: Real> LinearOp for Cpu<T> {
     fn linear_fprop(
@@ -108,10 +110,8 @@ impl<T: Real> LinearOp for Cpu<T> {
         let dbias = lead_mut("linear_wgrad", "dbias", dbias, outputs)?;
         let x = tile::pack(x, inputs, 0..inputs, self.panel_width(), &mut self.scratch.panels);
         let arch = self.arch;
-        // Tiles of 13 rows or fewer divide 12 evenly enough on every instruction set.
-        let rows = 12;
-        dw.par_chunks_mut(rows * inputs).enumerate().for_each(|(task, dw)| {
-            arch.dispatch(Wgrad { linear, N, x, dy: &dy[task * rows..], dw });
+        dw.par_chunks_mut(WGRAD_OUTPUTS * inputs).enumerate().for_each(|(task, dw)| {
+            arch.dispatch(Wgrad { linear, N, x, dy: &dy[task * WGRAD_OUTPUTS..], dw });
         });
         dbias.fill(T::ZERO);
         for dy in dy.chunks_exact(outputs) {

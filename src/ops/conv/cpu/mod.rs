@@ -2,18 +2,21 @@
 //!
 //! There is no column matrix at all. Filters are packed once a call into panels
 //! (some MB against GFLOPs of work), images are copied once into a zero border
-//! where there is padding, and the inner loop reads both in place. On two cores
-//! of a Zen 4 this reaches what `gemm` on cached column tiles cannot, since that
-//! writes and reads every column value twice, once as column and once packed:
-//! benches/NOTES.md has the numbers.
+//! where there is padding, and the inner loop reads both in place: 205 to 220
+//! GFLOP/s on two cores of a Zen 4, where a matrix product by the `gemm` crate,
+//! without the columns that it would need, gave 182 (benches/NOTES.md).
 //!
 //! The order in which each output is summed depends on the geometry alone, so
 //! results are the same bits for any number of threads.
 
+mod border;
 mod gather;
+mod parts;
 mod wgrad;
 
-use gather::{Epilogue, Padded, Part};
+use border::Padded;
+use gather::Epilogue;
+use parts::Part;
 
 use crate::error::Result;
 use crate::ops::Real;
@@ -25,11 +28,11 @@ impl<T: Real> ConvOp for Cpu<T> {
         &mut self,
         conv: &Conv,
         N: usize,
-        x: &Vec<T>,
-        w: &Vec<T>,
-        bias: &Vec<T>,
+        x: &Vec<T>,    // (N, H, W, C)
+        w: &Vec<T>,    // (K, R, S, C/groups)
+        bias: &Vec<T>, // (K)
         relu: bool,
-        y: &mut Vec<T>,
+        y: &mut Vec<T>, // (N, P, Q, K)
     ) -> Result<()> {
         let x = lead("conv_fprop", "x", x, N * conv.input().len())?;
         let w = lead("conv_fprop", "w", w, conv.weights())?;
@@ -37,10 +40,10 @@ impl<T: Real> ConvOp for Cpu<T> {
         let y = lead_mut("conv_fprop", "y", y, N * conv.output().len())?;
         let width = self.panel_width();
         let input = fprop_padded(conv);
-        let parts = gather::fprop_parts(conv, &input);
+        let parts = parts::fprop_parts(conv, &input);
         let scratch = &mut self.scratch;
         let packed = pack(&mut scratch.packed, &parts, width, |part, packed| {
-            gather::pack_fprop(conv, part, width, w, packed);
+            parts::pack_fprop(conv, part, width, w, packed);
         });
         let x = pad(&input, x, &mut scratch.padded);
         let epilogue = Epilogue { bias: Some(bias), relu };
@@ -48,16 +51,23 @@ impl<T: Real> ConvOp for Cpu<T> {
         Ok(())
     }
 
-    fn conv_dgrad(&mut self, conv: &Conv, N: usize, dy: &Vec<T>, w: &Vec<T>, dx: &mut Vec<T>) -> Result<()> {
+    fn conv_dgrad(
+        &mut self,
+        conv: &Conv,
+        N: usize,
+        dy: &Vec<T>,     // (N, P, Q, K)
+        w: &Vec<T>,      // (K, R, S, C/groups)
+        dx: &mut Vec<T>, // (N, H, W, C)
+    ) -> Result<()> {
         let dy = lead("conv_dgrad", "dy", dy, N * conv.output().len())?;
         let w = lead("conv_dgrad", "w", w, conv.weights())?;
         let dx = lead_mut("conv_dgrad", "dx", dx, N * conv.input().len())?;
         let width = self.panel_width();
-        let input = gather::dgrad_padded(conv);
-        let parts = gather::dgrad_parts(conv, &input);
+        let input = parts::dgrad_padded(conv);
+        let parts = parts::dgrad_parts(conv, &input);
         let scratch = &mut self.scratch;
         let packed = pack(&mut scratch.packed, &parts, width, |part, packed| {
-            gather::pack_dgrad(conv, part, width, w, packed);
+            parts::pack_dgrad(conv, part, width, w, packed);
         });
         let dy = pad(&input, dy, &mut scratch.padded);
         let epilogue = Epilogue { bias: None, relu: false };
@@ -69,10 +79,10 @@ impl<T: Real> ConvOp for Cpu<T> {
         &mut self,
         conv: &Conv,
         N: usize,
-        x: &Vec<T>,
-        dy: &Vec<T>,
-        dw: &mut Vec<T>,
-        dbias: &mut Vec<T>,
+        x: &Vec<T>,         // (N, H, W, C)
+        dy: &Vec<T>,        // (N, P, Q, K)
+        dw: &mut Vec<T>,    // (K, R, S, C/groups)
+        dbias: &mut Vec<T>, // (K)
     ) -> Result<()> {
         let x = lead("conv_wgrad", "x", x, N * conv.input().len())?;
         let dy = lead("conv_wgrad", "dy", dy, N * conv.output().len())?;
@@ -80,7 +90,7 @@ impl<T: Real> ConvOp for Cpu<T> {
         let dbias = lead_mut("conv_wgrad", "dbias", dbias, conv.K)?;
         let width = self.panel_width();
         let input = fprop_padded(conv);
-        let parts = gather::fprop_parts(conv, &input);
+        let parts = parts::fprop_parts(conv, &input);
         let scratch = &mut self.scratch;
         let mut packed = pack(&mut scratch.packed, &parts, width, |_, _| {});
         let x = pad(&input, x, &mut scratch.padded);

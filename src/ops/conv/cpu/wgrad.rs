@@ -9,7 +9,8 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::gather::{Padded, Part};
+use super::border::Padded;
+use super::parts::Part;
 use crate::ops::Real;
 use crate::ops::conv::Conv;
 use crate::ops::tile::{self, Lines, Row, even};
