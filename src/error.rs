@@ -68,6 +68,28 @@ pub enum Error {
         advice: String,
     },
 
+    /// A device is missing, or refused an allocation, a copy or a launch.
+    #[error("{device}: {reason}")]
+    Device {
+        /// The device, e.g. `cuda:0` or `emulator`.
+        device: String,
+        /// What was asked, with sizes, what was answered, and what to do.
+        reason: String,
+    },
+
+    /// The emulator caught a kernel at something undefined.
+    #[error("kernel {kernel}, block {block:?}, thread {thread:?}: {reason}")]
+    Kernel {
+        /// The kernel's name.
+        kernel: String,
+        /// blockIdx as (x, y, z).
+        block: (u32, u32, u32),
+        /// threadIdx as (x, y, z).
+        thread: (u32, u32, u32),
+        /// What the thread did, and where in the source.
+        reason: String,
+    },
+
     /// The user asked to stop; everything is saved.
     #[error("interrupted: {0}")]
     Interrupted(String),
@@ -81,6 +103,11 @@ impl Error {
     /// A shape error of operation `op`.
     pub fn shape(op: &'static str, reason: impl Into<String>) -> Self {
         Error::Shape { op, reason: reason.into() }
+    }
+
+    /// An error of `device`.
+    pub fn device(device: impl Into<String>, reason: impl Into<String>) -> Self {
+        Error::Device { device: device.into(), reason: reason.into() }
     }
 
     /// A malformed file at `path`.

@@ -9,6 +9,7 @@
 //! | net | [`net`] | network description, presets, forward and backward walk |
 //! | ops | [`ops`] | one folder per operation: formula, sizes, implementations |
 //! | data | [`data`] | decoding, packed data sets, loader, augmentation |
+//! | device | [`device`] | memory and kernel launch: CUDA driver, emulator |
 //! | ground | [`tensor`], [`philox`], [`error`] | extents, random numbers, errors |
 //!
 //! The `zfnet` program in `src/bin/zfnet/` stands on top: one file a subcommand.
@@ -22,6 +23,7 @@
 
 pub mod bench;
 pub mod data;
+pub mod device;
 pub mod error;
 pub mod net;
 pub mod ops;

@@ -261,7 +261,7 @@ fn training_settings_out_of_range_are_refused() {
 fn each_level_applies_its_recipe_first_and_its_keys_after() {
     let read = |train: &str| Config::parse("net.toml", &format!("base = \"small\"\n[train]\n{train}")).unwrap().train;
     let small = Config::preset("small").unwrap().train;
-    assert_eq!((small.recipe, small.init, small.batch), (Recipe::Practical, Init::He, 64));
+    assert_eq!((small.recipe, small.init, small.batch), (Recipe::Practical, Init::He, 32));
     assert_eq!(read(""), small);
 
     let paper = read("recipe = \"paper\"\nweight_decay = 0.25");

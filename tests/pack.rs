@@ -244,7 +244,8 @@ fn exit_statuses() {
     let images = |split: &str| summary[split]["images"].as_u64().unwrap();
     assert_eq!((summary["skipped"].as_u64(), images("train") + images("val")), (Some(1), 17));
     run(&["--force", "--val-fraction", "1.5"], 2, &["1.5"]);
-    run(&["--force", "--size", "0"], 2, &["size is 0"]);
+    let nothing = zfnet(&["pack", "imagefolder", from, "-o", to, "--size", "0", "--force"]).assert().code(2);
+    says(&String::from_utf8_lossy(&nothing.get_output().stderr), &["size is 0"]);
     zfnet(&["pack", "imagefolder", from]).assert().code(2);
     zfnet(&["pack", "synthetic", "-o", to, "--classes", "77", "--force"]).assert().code(2);
     zfnet(&["pack", "imagefolder", "/nowhere", "-o", to, "--force"]).assert().code(1);

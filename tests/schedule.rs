@@ -1,6 +1,6 @@
 //! The learning rate, epoch by epoch.
 
-use zfnet::train::schedule::{Schedule, ScheduleConfig, ScheduleState};
+use zfnet::train::schedule::{Rate, Schedule, ScheduleConfig, ScheduleState};
 
 const NONE: [usize; 0] = [];
 
@@ -83,4 +83,10 @@ fn a_resumed_schedule_goes_on_as_if_never_stopped() {
             assert_eq!(second.lr().to_bits(), expected[epoch].to_bits(), "stopped after {stop}, epoch {epoch}");
         }
     }
+}
+
+#[test]
+fn rates_are_told_in_six_digits() {
+    let told = [0.003 / 10.0, 0.01, 1e-7, 0.123456789, 5e9].map(|lr| Rate(lr).to_string());
+    assert_eq!(told, ["0.0003", "0.01", "0.0000001", "0.123457", "5000000000"]);
 }

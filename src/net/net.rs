@@ -68,11 +68,9 @@ impl<B: Backend> Net<B> {
                 training: state,
             });
         }
-        let dblobs = match training {
-            true => {
-                Some([backend.alloc(max_batch * largest(&plan, 0))?, backend.alloc(max_batch * largest(&plan, 1))?])
-            }
-            false => None,
+        let dblobs = match (training, plan.gradient_buffers()) {
+            (true, [even, odd]) => Some([backend.alloc(max_batch * even)?, backend.alloc(max_batch * odd)?]),
+            (false, _) => None,
         };
         let input = backend.alloc(max_batch * plan.input.len())?;
         let labels = backend.alloc_ints(max_batch)?;
@@ -217,9 +215,4 @@ impl<B: Backend> Net<B> {
         self.N = labels.len();
         self.backend.upload_ints(labels, &mut self.labels)
     }
-}
-
-/// The largest blob among those at even (0) or odd (1) positions, for one image.
-fn largest(plan: &Plan, parity: usize) -> usize {
-    plan.layers.iter().skip(parity).step_by(2).map(|layer| layer.output.len()).max().unwrap_or(0)
 }

@@ -111,7 +111,7 @@ pub struct MemoryEstimate {
     pub activations: u64,
     /// One byte for each pooled value.
     pub switches: u64,
-    /// Two buffers as large as the largest output, used in turn.
+    /// Two buffers used in turn: see [`Plan::gradient_buffers`].
     pub activation_gradients: u64,
 }
 
@@ -225,7 +225,14 @@ impl Plan {
             momentum: parameters,
             activations: bytes(batch * (self.input.len() + outputs().sum::<usize>())),
             switches: (batch * pooled.sum::<usize>()) as u64,
-            activation_gradients: 2 * bytes(batch * outputs().max().unwrap_or(0)),
+            activation_gradients: bytes(batch * self.gradient_buffers().iter().sum::<usize>()),
         }
+    }
+
+    /// Elements, for one image, of the two buffers that the gradients of the outputs
+    /// use in turn on the way down: one holds those of layers 0, 2, 4, ..., the other
+    /// those of layers 1, 3, 5, ...; only two neighbours are alive at a time.
+    pub fn gradient_buffers(&self) -> [usize; 2] {
+        [0, 1].map(|first| self.layers.iter().skip(first).step_by(2).map(|l| l.output.len()).max().unwrap_or(0))
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::train::replace::replace_file;
+use crate::train::schedule::Rate;
 
 /// One line of `metrics.jsonl`. Losses are means over images, in nats; top-1 and
 /// top-5 are shares of images, from 0 to 1.
@@ -51,7 +52,7 @@ impl fmt::Display for EpochMetrics {
         if let (Some(loss), Some(top1), Some(top5)) = (self.val_loss, self.val_top1, self.val_top5) {
             write!(f, "; val loss {loss:.4}, top-1 {top1:.4}, top-5 {top5:.4}")?;
         }
-        write!(f, "; lr {}, {:.1} images/s, {:.1} s", self.lr, self.images_per_s, self.seconds)
+        write!(f, "; lr {}, {:.1} images/s, {:.1} s", Rate(self.lr), self.images_per_s, self.seconds)
     }
 }
 

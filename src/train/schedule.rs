@@ -3,6 +3,8 @@
 //! The rate is always `lr / factor^drops`, computed from the number of drops
 //! and not by repeated division, so that a resumed run has the same bits.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// When the rate is lowered.
@@ -142,4 +144,18 @@ impl ScheduleState {
 /// The number of epochs after which a drop at `fraction` of `epochs` is due; never before the first.
 fn step_epoch(fraction: f64, epochs: usize) -> usize {
     ((fraction * epochs as f64).round() as usize).max(1)
+}
+
+/// A learning rate as people read it: six digits, so that 0.003 / 10 is 0.0003
+/// and not the 0.00030000000000000003 that it is in binary.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate(pub f64);
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match format!("{:.5e}", self.0).parse::<f64>() {
+            Ok(rounded) => write!(f, "{rounded}"),
+            Err(_) => write!(f, "{}", self.0),
+        }
+    }
 }

@@ -23,7 +23,7 @@ use crate::train::evaluate::{TestCrops, evaluate, same_classes};
 use crate::train::metrics::EpochMetrics;
 use crate::train::observer::{Observer, Step};
 use crate::train::run::Run;
-use crate::train::schedule::{Drop, Schedule};
+use crate::train::schedule::{Drop, Rate, Schedule};
 use crate::train::score::Evaluation;
 
 /// How to go about a run; nothing here changes its results.
@@ -283,7 +283,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         self.say(&metrics.to_string())?;
         let goes_on = metrics.epoch < self.config.train.epochs as u64;
         if let (Some(Drop { from, to, reason }), true) = (drop, goes_on) {
-            self.say(&format!("learning rate {from} -> {to}: {reason}"))?;
+            self.say(&format!("learning rate {} -> {}: {reason}", Rate(from), Rate(to)))?;
         }
         self.observer.epoch(&metrics);
         Ok(())

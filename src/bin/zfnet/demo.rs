@@ -9,6 +9,7 @@ use clap::Parser;
 use zfnet::error::Error;
 
 use crate::Cli;
+use crate::print::answer;
 
 /// Draw a data set, train a small ZFNet on it, evaluate it, and say where everything is
 ///
@@ -44,18 +45,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     step(&["train", "--preset", "small", "--data", data, "--out", run, "--epochs", epochs, "--device", device])?;
     step(&["eval", run, "--data", data, "--crops", "10", "--device", device])?;
 
-    println!("\nThe demo took {:.0} s. What it left:", started.elapsed().as_secs_f64());
-    println!("  {data}  the packed data set, with the mask of every badge");
-    println!("  {run}  checkpoints, config.toml, log.txt, and a line for each epoch in metrics.jsonl");
-    println!("Now with your own photographs, one folder for each class:");
-    println!("  zfnet pack imagefolder PHOTOS -o data/photos --size 72");
-    println!("  zfnet train --preset small --data data/photos --out runs/photos");
+    answer!("\nThe demo took {:.0} s. What it left:", started.elapsed().as_secs_f64())?;
+    answer!("  {data}  the packed data set, with the mask of every badge")?;
+    answer!("  {run}  checkpoints, config.toml, log.txt, and a line for each epoch in metrics.jsonl")?;
+    answer!("Now with your own photographs, one folder for each class:")?;
+    answer!("  zfnet pack imagefolder PHOTOS -o data/photos --size 72")?;
+    answer!("  zfnet train --preset small --data data/photos --out runs/photos")?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints and runs one command of this program.
 fn step(words: &[&str]) -> anyhow::Result<()> {
-    println!("\n$ zfnet {}", words.join(" "));
+    answer!("\n$ zfnet {}", words.join(" "))?;
     crate::dispatch(&Cli::try_parse_from([&["zfnet"], words].concat())?.command)?;
     Ok(())
 }

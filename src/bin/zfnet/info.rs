@@ -6,6 +6,7 @@ use serde_json::json;
 use zfnet::net::{Layer, LayerOp, Plan, preset};
 use zfnet::train::Config;
 
+use crate::print::answer;
 use crate::table::{aligned, bytes, grouped};
 
 /// Parameters and activations of a training step on the CPU are f32.
@@ -51,7 +52,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let batch = args.batch.map_or(config.train.batch, |b| b as usize);
     let plan = Plan::new(&config.net, classes)?;
     if args.json {
-        println!("{:#}", as_json(&plan, batch));
+        answer!("{:#}", as_json(&plan, batch))?;
     } else {
         print!("{}", as_text(&plan, batch));
     }

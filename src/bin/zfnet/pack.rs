@@ -11,6 +11,8 @@ use zfnet::data::packed::Manifest;
 use zfnet::data::report::{Event, Summary};
 use zfnet::data::synthetic::Synthetic;
 
+use crate::print::{answer, talk};
+
 /// Turn a folder of images (or a synthetic recipe) into a packed data set.
 #[derive(clap::Args)]
 pub struct Args {
@@ -106,12 +108,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     progress.bar.finish_and_clear();
     if target.json {
-        print_json(target, &summary);
+        print_json(target, &summary)?;
     } else {
-        print_table(target, &summary);
+        print_table(target, &summary)?;
     }
     if summary.skipped > 0 && !skip_bad {
-        eprintln!("zfnet: {} files could not be decoded; --skip-bad accepts that", summary.skipped);
+        talk!("zfnet: {} files could not be decoded; --skip-bad accepts that", summary.skipped);
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
@@ -137,13 +139,13 @@ impl Progress {
                 }
             }
             Event::Image => self.bar.inc(1),
-            Event::Bad(path, reason) => self.bar.suspend(|| eprintln!("zfnet: left out {}: {reason}", path.display())),
-            Event::Note(text) => self.bar.suspend(|| eprintln!("zfnet: note: {text}")),
+            Event::Bad(path, reason) => self.bar.suspend(|| talk!("zfnet: left out {}: {reason}", path.display())),
+            Event::Note(text) => self.bar.suspend(|| talk!("zfnet: note: {text}")),
         }
     }
 }
 
-fn print_json(target: &Target, summary: &Summary) {
+fn print_json(target: &Target, summary: &Summary) -> anyhow::Result<()> {
     let Manifest { classes, size, train, val, .. } = &summary.manifest;
     let split = |images, per_class| json!({ "images": images, "per_class": per_class });
     let object = json!({
@@ -157,30 +159,32 @@ fn print_json(target: &Target, summary: &Summary) {
         "seconds": summary.time.as_secs_f64(),
         "images_per_s": summary.images_per_s(),
     });
-    println!("{object}");
+    answer!("{object}")?;
+    Ok(())
 }
 
 /// Classes to list one by one.
 const LISTED: usize = 40;
 
-fn print_table(target: &Target, summary: &Summary) {
+fn print_table(target: &Target, summary: &Summary) -> anyhow::Result<()> {
     let Manifest { classes, size, train, val, .. } = &summary.manifest;
     let width = classes.iter().take(LISTED).map(|class| class.chars().count()).max().unwrap_or(0).max(10);
-    println!("{:width$}  {:>8}  {:>8}", "class", "train", "val");
+    answer!("{:width$}  {:>8}  {:>8}", "class", "train", "val")?;
     for (c, class) in classes.iter().enumerate().take(LISTED) {
-        println!("{class:width$}  {:>8}  {:>8}", train.per_class[c], val.per_class[c]);
+        answer!("{class:width$}  {:>8}  {:>8}", train.per_class[c], val.per_class[c])?;
     }
     if classes.len() > LISTED {
-        println!("... and {} classes more", classes.len() - LISTED);
+        answer!("... and {} classes more", classes.len() - LISTED)?;
     }
-    println!("{:width$}  {:>8}  {:>8}", "all", train.images, val.images);
-    println!(
+    answer!("{:width$}  {:>8}  {:>8}", "all", train.images, val.images)?;
+    answer!(
         "{} images of {size} x {size} px, {:.1} MB, {:.1} s, {:.0} images/s, {} left out",
         summary.images(),
         summary.bytes() as f64 / 1e6,
         summary.time.as_secs_f64(),
         summary.images_per_s(),
         summary.skipped
-    );
-    println!("{}", target.out.display());
+    )?;
+    answer!("{}", target.out.display())?;
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use zfnet::train::metrics::EpochMetrics;
 use zfnet::train::observer::{Observer, Step};
+use zfnet::train::schedule::Rate;
 
 use crate::bar::Bar;
 use crate::print::talk;
@@ -61,7 +62,7 @@ impl Observer for Terminal {
             "loss {:.4}  top-1 {:.3}  lr {}  {:.1} images/s  {}:{:02}:{:02} left",
             step.loss,
             step.top1,
-            step.lr,
+            Rate(step.lr),
             step.images_per_s,
             left / 3600,
             left / 60 % 60,

@@ -10,6 +10,7 @@ use crate::net::Part;
 use crate::ops::Backend;
 use crate::tensor::NamedTensor;
 use crate::train::checkpoint::{Checkpoint, Header, Progress};
+use crate::train::schedule::Rate;
 
 impl<B: Backend> Trainer<'_, B> {
     /// Says what is about to be trained, on what.
@@ -35,7 +36,7 @@ impl<B: Backend> Trainer<'_, B> {
                 "train  {} epochs, batch {}, lr {}, seed {}",
                 train.epochs,
                 train.batch,
-                self.schedule.lr(),
+                Rate(self.schedule.lr()),
                 train.seed
             ),
             format!("run    {}", self.run.folder().display()),
@@ -101,7 +102,7 @@ impl<B: Backend> Trainer<'_, B> {
     pub(super) fn non_finite(&mut self, loss: f64, place: String) -> Error {
         let advice = format!(
             "Lower the learning rate (now {}) or choose another initialisation. {} is the last good checkpoint, of step {}",
-            self.schedule.lr(),
+            Rate(self.schedule.lr()),
             self.run.last().display(),
             self.saved.1
         );

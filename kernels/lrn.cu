@@ -1,0 +1,102 @@
+// Local response normalisation across channels: src/ops/lrn/mod.rs has the derivation.
+//
+//   s[c] = k + scale sum_{j in N(c)} a[j]^2,  N(c) = c - below ..= c + above, clipped to 0..C
+//   b[c] = a[c] s[c]^-beta
+//   da[i] = db[i] s[i]^-beta - 2 scale beta a[i] sum_{j in M(i)} db[j] b[j] / s[j]
+//   M(i) = i - above ..= i + below, clipped: the windows that hold i
+//
+// A row is one pixel's C channels; rows = N H W.
+//
+//   lrn_forward_1, lrn_backward_1   a thread per element; each neighbour's s afresh in backward, n^2 loads
+//   lrn_forward_2, lrn_backward_2   a warp per row; the row's squares and terms in shared memory, n loads
+
+#include "geometry/lrn.cuh"
+#include "shared.cuh"
+
+// ---------------------------------------------------------------------------
+// Helpers
+
+// s^-beta. The paper's exponent needs no powf: with r = s^-1/2, s^-3/4 = r sqrt(r).
+__device__ __forceinline__ float power(float s, float beta) {
+  const float r = rsqrtf(s);
+  if (beta == 0.75f) return r * sqrtf(r);
+  if (beta == 0.5f) return r;
+  return powf(s, -beta);
+}
+
+__device__ __forceinline__ float normaliser(const Lrn& lrn, const float* a /* (C) */, int c) {
+  float sum = 0.0f;
+  for (int j = max(c - lrn.below, 0); j <= min(c + lrn.above, lrn.C - 1); j++) sum += a[j] * a[j];
+  return lrn.k + lrn.scale * sum;
+}
+
+// ---------------------------------------------------------------------------
+// 1: a thread per element
+
+extern "C" __global__ void lrn_forward_1(Lrn lrn,
+                                         const float* __restrict__ a,  // (rows, C)
+                                         float* __restrict__ b) {      // (rows, C)
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= lrn.rows * lrn.C) return;
+  const int c = i % lrn.C;
+  b[i] = a[i] * power(normaliser(lrn, a + i - c, c), lrn.beta);
+}
+
+extern "C" __global__ void lrn_backward_1(Lrn lrn,
+                                          const float* __restrict__ a,   // (rows, C)
+                                          const float* __restrict__ db,  // (rows, C)
+                                          float* __restrict__ da) {      // (rows, C)
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= lrn.rows * lrn.C) return;
+  const int c = i % lrn.C;
+  const float* a_row = a + i - c;
+  const float* db_row = db + i - c;
+  float sum = 0.0f;
+  for (int j = max(c - lrn.above, 0); j <= min(c + lrn.below, lrn.C - 1); j++) {
+    const float s = normaliser(lrn, a_row, j);
+    sum += db_row[j] * a_row[j] * power(s, lrn.beta) / s;
+  }
+  const float direct = db[i] * power(normaliser(lrn, a_row, c), lrn.beta);
+  da[i] = direct - 2.0f * lrn.scale * lrn.beta * a[i] * sum;
+}
+
+// ---------------------------------------------------------------------------
+// 2: like 1, but a warp per row, which it reads once
+
+// Dynamic shared memory: lrn_forward_2 one row a warp, lrn_backward_2 two.
+
+extern "C" __global__ void lrn_forward_2(Lrn lrn,
+                                         const float* __restrict__ a,  // (rows, C)
+                                         float* __restrict__ b) {      // (rows, C)
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int row = blockIdx.x * (blockDim.x / 32) + warp;
+  if (row >= lrn.rows) return;  // the whole warp
+  float* a_row = dynamic_shared<float>() + warp * lrn.C;
+  for (int c = lane; c < lrn.C; c += 32) a_row[c] = a[row * lrn.C + c];
+  __syncwarp();
+  for (int c = lane; c < lrn.C; c += 32) b[row * lrn.C + c] = a_row[c] * power(normaliser(lrn, a_row, c), lrn.beta);
+}
+
+extern "C" __global__ void lrn_backward_2(Lrn lrn,
+                                          const float* __restrict__ a,   // (rows, C)
+                                          const float* __restrict__ db,  // (rows, C)
+                                          float* __restrict__ da) {      // (rows, C)
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int row = blockIdx.x * (blockDim.x / 32) + warp;
+  if (row >= lrn.rows) return;
+  float* a_row = dynamic_shared<float>() + warp * 2 * lrn.C;
+  float* terms = a_row + lrn.C;
+  for (int c = lane; c < lrn.C; c += 32) a_row[c] = a[row * lrn.C + c];
+  __syncwarp();
+  for (int c = lane; c < lrn.C; c += 32) {
+    const float s = normaliser(lrn, a_row, c);
+    terms[c] = db[row * lrn.C + c] * a_row[c] * power(s, lrn.beta) / s;
+  }
+  __syncwarp();
+  for (int c = lane; c < lrn.C; c += 32) {
+    float sum = 0.0f;
+    for (int j = max(c - lrn.above, 0); j <= min(c + lrn.below, lrn.C - 1); j++) sum += terms[j];
+    const float direct = db[row * lrn.C + c] * power(normaliser(lrn, a_row, c), lrn.beta);
+    da[row * lrn.C + c] = direct - 2.0f * lrn.scale * lrn.beta * a_row[c] * sum;
+  }
+}
