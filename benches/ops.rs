@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use criterion::{Criterion, Throughput};
+use criterion::{Criterion, SamplingMode, Throughput};
 use zfnet::bench::Cost;
 use zfnet::error::Result;
 use zfnet::net::{Layer, LayerOp, Plan};
@@ -156,6 +156,7 @@ fn main() -> Result<()> {
     let mut cpu = Cpu::<f32>::new();
     for (i, layer) in plan.layers.iter().enumerate() {
         let mut group = criterion.benchmark_group(&layer.name);
+        group.sampling_mode(SamplingMode::Flat);
         for (name, case) in Case::all_of(layer, i == 0) {
             let cost = case.cost(BATCH);
             group.throughput(match cost.flops {

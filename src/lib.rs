@@ -4,7 +4,7 @@
 //!
 //! | floor | folder | what is there |
 //! |---|---|---|
-//! | bench | [`bench`] | times of the network and its operations, against the machine's roof |
+//! | bench | [`mod@bench`] | times of the network and its operations, against the machine's roof |
 //! | train | [`train`] | loop, schedule, checkpoints, metrics |
 //! | net | [`net`] | network description, presets, forward and backward walk |
 //! | ops | [`ops`] | one folder per operation: formula, sizes, implementations |

@@ -7,7 +7,7 @@
 //! | [`recorder`] | a backend that times every operation of another one |
 //! | [`profile`] | those times by layer and operation, against the roof |
 //! | [`cost`] | arithmetic and memory traffic of each operation |
-//! | [`roof`] | the machine's multiply-add peak and copy bandwidth, measured |
+//! | [`roof`] | the machine's multiply-add peak and memory bandwidth, measured |
 //! | [`process`] | peak memory and processor time |
 //!
 //! Operations are timed where they run, inside the training step: with the

@@ -15,15 +15,18 @@ const ATTEMPTS: usize = 7;
 /// Rounds of multiply-adds in one attempt: some 20 ms with AVX-512.
 const ROUNDS: usize = 3 << 20;
 
-/// Elements of the array that is copied, of 4 bytes: beyond any cache.
-const COPIED: usize = 64 << 20;
+/// Elements of each array that is streamed, of 4 bytes: beyond any cache.
+const STREAMED: usize = 64 << 20;
+
+/// Elements that a thread takes at a time.
+const PIECE: usize = 1 << 16;
 
 /// The two limits of a machine, all threads of the current rayon pool together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Roof {
     /// Multiply-adds from register to register, in floating-point operations a second.
     pub flops: f64,
-    /// A copy of a large array, bytes read and bytes written a second.
+    /// y += x for large arrays, bytes read and bytes written a second.
     pub bandwidth: f64,
 }
 
@@ -82,16 +85,19 @@ fn rounds<T: Real, S: Simd, const SUMS: usize>(simd: S) -> usize {
     ROUNDS * SUMS * (std::mem::size_of::<T::Lanes<S>>() / std::mem::size_of::<T>())
 }
 
-/// Bytes read and written a second by a copy of an array that no cache holds.
+/// Bytes read and written a second by y += x, for arrays that no cache holds. A copy
+/// would not do: where it does not bypass the caches, the machine also reads
+/// what is about to be overwritten, and half of the traffic is hidden.
 pub fn bandwidth() -> f64 {
-    let from = vec![1f32; COPIED];
-    let mut to = vec![0f32; COPIED];
-    let piece = COPIED.div_ceil(rayon::current_num_threads());
+    let x = vec![1f32; STREAMED];
+    let mut y = vec![0f32; STREAMED];
     let mut attempt = || {
         let start = Instant::now();
-        to.par_chunks_mut(piece).zip(from.par_chunks(piece)).for_each(|(to, from)| to.copy_from_slice(from));
-        black_box(&mut to);
-        2.0 * (COPIED * std::mem::size_of::<f32>()) as f64 / start.elapsed().as_secs_f64()
+        y.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(y, x)| {
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y += x);
+        });
+        black_box(&mut y);
+        3.0 * (STREAMED * std::mem::size_of::<f32>()) as f64 / start.elapsed().as_secs_f64()
     };
     (0..ATTEMPTS).map(|_| attempt()).fold(0.0, f64::max)
 }

@@ -33,7 +33,7 @@ enum What {
     /// Each operation inside the training step, against the machine's roof.
     ///
     /// The roof is measured in the same run: multiply-adds from register to
-    /// register, and the copy of a large array. An operation's floor is its
+    /// register, and y += x for large arrays. An operation's floor is its
     /// arithmetic or its memory traffic at the roof, whichever takes longer; the
     /// traffic counts every operand once and no cache, so where an array stays in
     /// a cache a share above 100 % is possible.
@@ -220,7 +220,7 @@ fn ops(args: &WorkArgs) -> anyhow::Result<()> {
         answer["train_ms"] = json!(1e3 * profile.seconds);
         answer["floor_ms"] = json!(1e3 * profile.floor());
         answer["peak_gflops"] = json!(profile.roof.flops / 1e9);
-        answer["copy_gbytes_per_s"] = json!(profile.roof.bandwidth / 1e9);
+        answer["memory_gbytes_per_s"] = json!(profile.roof.bandwidth / 1e9);
         answer["ops"] = profile.entries.iter().map(|e| entry_json(&profile, e)).collect();
         answer!("{answer:#}")?;
     } else {
@@ -270,7 +270,7 @@ fn as_text(profile: &Profile) -> String {
     rows.push(["step", "", &total, "100.0 %", "", "", &at_best, &share, &lost].map(String::from));
     let Roof { flops, bandwidth } = profile.roof;
     format!(
-        "{}\nRoof: multiply-adds {:.0} GFLOP/s, copy {:.1} GB/s (read + written).",
+        "{}\nRoof: multiply-adds {:.0} GFLOP/s, memory {:.1} GB/s (read + written).",
         aligned(&rows, 2),
         flops / 1e9,
         bandwidth / 1e9
