@@ -12,6 +12,17 @@
 //! | device | [`device`] | memory and kernel launch: CUDA driver, emulator |
 //! | ground | [`tensor`], [`philox`], [`error`] | extents, random numbers, errors |
 //!
+//! ```
+//! use zfnet::net::Plan;
+//! use zfnet::train::Config;
+//!
+//! let config = Config::preset("zfnet")?;
+//! let plan = Plan::new(&config.net, 1000)?;
+//! assert_eq!(plan.total_params(), 62_357_608);
+//! assert_eq!(plan.total_macs(), 1_168_032_896);
+//! # Ok::<(), zfnet::error::Error>(())
+//! ```
+//!
 //! The `zfnet` program in `src/bin/zfnet/` stands on top: one file a subcommand.
 #![deny(missing_docs)]
 #![warn(clippy::unwrap_used, clippy::expect_used)]

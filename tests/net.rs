@@ -79,7 +79,7 @@ fn plan(text: &str, classes: usize) -> Plan {
 }
 
 /// He-scaled weights, so that signals neither vanish nor grow.
-fn he(fan_in: usize, _first: bool) -> f64 {
+fn he(fan_in: usize) -> f64 {
     (2.0 / fan_in as f64).sqrt()
 }
 
@@ -146,7 +146,7 @@ fn gradient_matches_finite_differences() {
 fn an_untrained_net_knows_nothing() {
     let N = 4;
     let mut net = tiny::<f64>(N);
-    net.init(|_, _| 0.01).unwrap();
+    net.init(|_| 0.01).unwrap();
     let (x, labels) = batch(1, N, net.plan().input.len());
     net.load_input(&x, &labels).unwrap();
     net.forward(Pass::Eval).unwrap();

@@ -33,7 +33,7 @@ impl<B: Backend> Workload<B> {
         let (input, record) = (plan.input, record(plan.input.H));
         let depth = plan.depth();
         let mut net = Net::new(backend, plan, batch, true, train.seed)?;
-        net.init(|fan_in, _| train.init.std(fan_in, depth))?;
+        net.init(|fan_in| train.init.std(fan_in, depth))?;
         // Bytes are uniform: 127.5 is their mean.
         net.set_source(record, &vec![127.5; record * record * input.C])?;
         let update = Update {

@@ -1,21 +1,10 @@
-//! Looking into a network: blobs, probabilities, and where a value stopped being finite.
+//! Looking into a network: blobs, and where a value stopped being finite.
 
 use crate::error::Result;
 use crate::net::net::Net;
 use crate::ops::Backend;
 
 impl<B: Backend> Net<B> {
-    /// Softmax of the logits in hand: (N, classes).
-    pub fn probabilities(&mut self) -> Result<Vec<f32>> {
-        let (N, C) = (self.N, self.plan.classes);
-        let mut p = self.backend.alloc(N * C)?;
-        let top = self.blobs.len() - 1;
-        self.backend.softmax(N, C, &self.blobs[top].y, &mut p)?;
-        let mut out = vec![0f32; N * C];
-        self.backend.download(&p, &mut out)?;
-        Ok(out)
-    }
-
     /// The blob of layer `name` for the batch in hand: (N, P, Q, K).
     pub fn blob(&mut self, name: &str) -> Result<Vec<f32>> {
         let i = self.plan.layer_index(name)?;

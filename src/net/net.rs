@@ -108,12 +108,12 @@ impl<B: Backend> Net<B> {
     }
 
     /// Draws weights from N(0, std^2) and zeroes biases and momentum. `std` gets
-    /// the fan-in of a weight and whether it belongs to the first layer.
-    pub fn init(&mut self, std: impl Fn(usize, bool) -> f64) -> Result<()> {
+    /// the fan-in of a weight.
+    pub fn init(&mut self, std: impl Fn(usize) -> f64) -> Result<()> {
         for (lane, param) in self.params.iter_mut().enumerate() {
             let mut data = vec![0f32; param.len()];
             if !param.is_bias() {
-                crate::net::init::normal(self.seed, lane as u32, std(param.fan_in(), param.layer == 0), &mut data);
+                crate::net::init::normal(self.seed, lane as u32, std(param.fan_in()), &mut data);
             }
             self.backend.upload(&data, &mut param.value)?;
             if let Some(training) = &mut param.training {

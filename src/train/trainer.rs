@@ -97,7 +97,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             }
             None => {
                 let depth = net.plan().depth();
-                net.init(|fan_in, _| train.init.std(fan_in, depth))?;
+                net.init(|fan_in| train.init.std(fan_in, depth))?;
                 Progress::default()
             }
         };
