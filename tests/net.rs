@@ -5,6 +5,7 @@ use zfnet::net::{Net, Part, Pass, Plan, Update};
 use zfnet::ops::{Backend, Cpu, Real};
 use zfnet::philox::{Purpose, Stream};
 use zfnet::tensor::NamedTensor;
+use zfnet::train::Config;
 
 use crate::common::compare::{Tolerance, assert_close, assert_thread_independent, roundoff};
 use crate::common::goldens::{self, Case};
@@ -396,4 +397,14 @@ fn a_nan_reaches_the_loss() {
         assert!(loss.is_nan(), "{} holds a NaN, the loss is {loss}", net.params()[p].name);
         net.params_mut()[p].value[1] = kept;
     }
+}
+
+/// Instead of being killed for it.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_batch_that_memory_cannot_hold_is_refused() {
+    let plan = Plan::new(&Config::preset("small").unwrap().net, 5).unwrap();
+    let refused = Net::new(Cpu::<f32>::new(), plan, 100_000_000, true, 1).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("small with a batch of 100000000 needs"), "{refused}");
+    assert!(refused.contains("choose a batch of"), "{refused}");
 }

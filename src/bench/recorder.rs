@@ -106,6 +106,9 @@ impl<B: Backend> Storage for Recorder<B> {
     fn element_bytes(&self) -> usize {
         self.inner.element_bytes()
     }
+    fn available_bytes(&self) -> Option<u64> {
+        self.inner.available_bytes()
+    }
     fn describe(&self) -> String {
         self.inner.describe()
     }

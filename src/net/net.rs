@@ -44,6 +44,7 @@ impl<B: Backend> Net<B> {
         if max_batch == 0 {
             return Err(Error::Usage("the batch must hold at least one image".into()));
         }
+        fits(&backend, &plan, max_batch, training)?;
         let mut blobs = Vec::new();
         for layer in &plan.layers {
             let len = max_batch * layer.output.len();
@@ -215,4 +216,27 @@ impl<B: Backend> Net<B> {
         self.N = labels.len();
         self.backend.upload_ints(labels, &mut self.labels)
     }
+}
+
+/// Refuses a batch for which the memory is not there, and says which one would fit.
+fn fits<B: Backend>(backend: &B, plan: &Plan, batch: usize, training: bool) -> Result<()> {
+    let Some(free) = backend.available_bytes() else { return Ok(()) };
+    let needed = |batch: usize| {
+        let memory = plan.memory(batch, backend.element_bytes());
+        if training { memory.total() } else { memory.parameters + memory.activations + memory.switches }
+    };
+    if needed(batch) <= free {
+        return Ok(());
+    }
+    let advice = match free.saturating_sub(needed(0)) / (needed(1) - needed(0)) {
+        0 => "not even one image fits".to_owned(),
+        most => format!("choose a batch of {most} or fewer"),
+    };
+    let gb = |bytes: u64| bytes as f64 / 1e9;
+    Err(Error::Usage(format!(
+        "{} with a batch of {batch} needs {:.1} GB and {:.1} GB are free: {advice}",
+        plan.name,
+        gb(needed(batch)),
+        gb(free)
+    )))
 }

@@ -157,6 +157,14 @@ impl<T: Real> Storage for Cpu<T> {
         std::mem::size_of::<T>()
     }
 
+    /// `MemAvailable` of /proc/meminfo: without a look at it a batch that is too large
+    /// ends in the kernel's out-of-memory killer, which explains nothing.
+    fn available_bytes(&self) -> Option<u64> {
+        let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    }
+
     fn describe(&self) -> String {
         format!("cpu, {}, {} threads", T::NAME, rayon::current_num_threads())
     }

@@ -66,6 +66,8 @@ pub trait Storage {
 
     /// Bytes that one element of [`Storage::Buf`] takes.
     fn element_bytes(&self) -> usize;
+    /// Memory that is free for buffers, where the system tells.
+    fn available_bytes(&self) -> Option<u64>;
     /// What runs, for people: `cpu, f32, 2 threads`.
     fn describe(&self) -> String;
 }
