@@ -61,16 +61,21 @@ mod memory {
 
     #[test]
     fn write_past_the_end() {
-        for seed in SEEDS {
-            let device = emulator(seed);
-            let launch = Launch::linear("wrong_write_past_end", 2, 64);
-            // 69 floats and 12 bytes of slack; 68 floats and none.
-            for (n, reason) in [(69, "wrote byte 276, 1 past the last,"), (68, "accessed byte 272, 1 past the last,")] {
-                let mut y = poisoned::<_, f32>(&device, n);
-                let args = [Arg::output(&mut y), Arg::I32(n as i32)];
-                caught(&device, launch, &args, Some(1), Some(n as u32 - 64), reason);
+        let check = || {
+            for seed in SEEDS {
+                let device = emulator(seed);
+                let launch = Launch::linear("wrong_write_past_end", 2, 64);
+                // 69 floats and 12 bytes of slack; 68 floats and none.
+                let slack = (69, "wrote byte 276, 1 past the last,");
+                for (n, reason) in [slack, (68, "accessed byte 272, 1 past the last,")] {
+                    let mut y = poisoned::<_, f32>(&device, n);
+                    let args = [Arg::output(&mut y), Arg::I32(n as i32)];
+                    caught(&device, launch, &args, Some(1), Some(n as u32 - 64), reason);
+                }
             }
-        }
+        };
+        // One block at a time: with more, another block can be the first to see the slack written.
+        rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(check);
     }
 
     #[test]
