@@ -10,7 +10,7 @@
 //! | ops | [`ops`] | one folder per operation: formula, sizes, implementations |
 //! | data | [`data`] | decoding, packed data sets, loader, augmentation |
 //! | device | [`device`] | memory and kernel launch: CUDA driver, emulator |
-//! | ground | [`tensor`], [`philox`], [`error`] | extents, random numbers, errors |
+//! | ground | [`tensor`], [`philox`], [`error`], `lock` | extents, random numbers, errors, lock files |
 //!
 //! ```
 //! use zfnet::net::Plan;
@@ -36,6 +36,7 @@ pub mod bench;
 pub mod data;
 pub mod device;
 pub mod error;
+mod lock;
 pub mod net;
 pub mod ops;
 pub mod philox;

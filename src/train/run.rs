@@ -10,12 +10,13 @@
 //! | `epoch-NNN.safetensors` | epochs asked for by `--keep-epochs` |
 //! | `lock` | held by the process that trains here |
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::config::Config;
 use crate::train::metrics::{self, EpochMetrics};
@@ -103,18 +104,10 @@ impl Run {
     }
 
     fn open(folder: &Path) -> Result<Self> {
-        let lock_path = folder.join(LOCK);
-        let lock = File::create(&lock_path).map_err(Error::io("create", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let folder = folder.display();
-                return Err(Error::Usage(format!(
-                    "another process is training in {folder}: wait for it, or choose another folder"
-                )));
-            }
-            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path)(e)),
-        }
+        let lock = lock(&folder.join(LOCK), || {
+            let folder = folder.display();
+            Error::Usage(format!("another process is training in {folder}: wait for it, or choose another folder"))
+        })?;
         let log_path = folder.join(LOG);
         let log = OpenOptions::new().append(true).create(true).open(&log_path).map_err(Error::io("open", &log_path))?;
         Ok(Run { folder: folder.to_path_buf(), log, _lock: lock })

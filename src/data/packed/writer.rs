@@ -5,7 +5,7 @@
 //! that folder behind; the next one to the same OUT takes it away.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use super::Split;
 use super::manifest::{FORMAT, MANIFEST, Manifest, ShardEntry, SplitEntry, VERSION};
 use super::shard::{self, Tensor, shard_images};
 use crate::error::{Error, Result};
+use crate::lock::lock;
 
 const MEAN: &str = "mean.safetensors";
 const LOCK: &str = "lock";
@@ -71,7 +72,7 @@ impl PackWriter {
         check_target(out, force)?;
         let temp = sibling(out, "packing")?;
         fs::create_dir_all(&temp).map_err(Error::io("create", &temp))?;
-        let lock = lock(&temp, out)?;
+        let lock = lock_folder(&temp, out)?;
         clear(&temp)?;
         for split in Split::ALL {
             let folder = temp.join(split.name());
@@ -232,16 +233,8 @@ fn check_target(out: &Path, force: bool) -> Result<()> {
 }
 
 /// Takes the lock inside the working folder, or says who has it.
-fn lock(temp: &Path, out: &Path) -> Result<File> {
-    let path = temp.join(LOCK);
-    let file = File::create(&path).map_err(Error::io("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::Usage(format!("another pack to {} is running: wait for it to end", out.display())))
-        }
-        Err(TryLockError::Error(source)) => Err(Error::io("lock", &path)(source)),
-    }
+fn lock_folder(temp: &Path, out: &Path) -> Result<File> {
+    lock(&temp.join(LOCK), || Error::Usage(format!("another pack to {} is running: wait for it to end", out.display())))
 }
 
 /// Removes what an interrupted pack left behind.
