@@ -380,7 +380,7 @@ proptest! {
             }
             prop_assert_eq!(below.C, classes);
             prop_assert_eq!(plan.params().map(|p| p.len()).sum::<usize>(), plan.total_params());
-            prop_assert!(plan.memory(1 << 16, 8).total() >= 24 * plan.total_params() as u64);
+            prop_assert!(plan.memory(1 << 16, |_| 8).total() >= 24 * plan.total_params() as u64);
             // And what can be planned can be written down and read again.
             let text = net.to_toml();
             prop_assert_eq!(NetConfig::parse("written", &text).unwrap(), net);

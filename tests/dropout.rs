@@ -1,5 +1,5 @@
 use zfnet::ops::dropout::{Dropout, DropoutOp};
-use zfnet::ops::{Cpu, Real};
+use zfnet::ops::{Cpu, Real, StepScalars};
 use zfnet::philox::{Purpose, Stream};
 
 use crate::common::compare::{Tolerance, assert_close, assert_refused, assert_same_bits, assert_thread_independent};
@@ -13,7 +13,7 @@ const LAYER: u32 = 6;
 
 fn apply<T: Real>(dropout: &Dropout, step: u64, x: &[T]) -> Vec<T> {
     let mut x = x.to_vec();
-    Cpu::new().dropout(dropout, step, x.len(), &mut x).unwrap();
+    Cpu::new().dropout(dropout, &StepScalars { step, ..StepScalars::default() }, x.len(), &mut x).unwrap();
     x
 }
 
@@ -113,7 +113,7 @@ fn wrong_arguments_are_refused() {
     }
     let dropout = Dropout::new(0.5, SEED, LAYER).unwrap();
     let mut x = vec![1.0_f32; 12];
-    assert_refused(Cpu::new().dropout(&dropout, 0, 13, &mut x), "dropout", "x needs 13 elements");
-    Cpu::new().dropout(&dropout, 0, 0, &mut x).unwrap();
+    assert_refused(Cpu::new().dropout(&dropout, &StepScalars::default(), 13, &mut x), "dropout", "x needs 13 elements");
+    Cpu::new().dropout(&dropout, &StepScalars::default(), 0, &mut x).unwrap();
     assert_eq!(x, [1.0; 12], "only the leading elements are used");
 }

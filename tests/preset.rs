@@ -134,14 +134,14 @@ fn parameters_are_listed_in_order_and_add_up() {
 #[test]
 fn memory_adds_up() {
     let plan = plan("zfnet");
-    let memory = plan.memory(128, 4);
+    let memory = plan.memory(128, |_| 4);
     assert_eq!(memory.parameters, 4 * 62_357_608);
     // conv1's output, the largest, twice.
     // conv1 leads the even layers, pool1 the odd ones.
     assert_eq!(memory.activation_gradients, 4 * 128 * (110 * 110 * 96 + 55 * 55 * 96));
     assert_eq!(memory.switches, 128 * (55 * 55 * 96 + 13 * 13 * 256 + 6 * 6 * 256));
     let input = 4 * 128 * 224 * 224 * 3;
-    let layers: u64 = plan.layers.iter().map(|l| l.memory(128, 4)).sum();
+    let layers: u64 = plan.layers.iter().map(|l| l.memory(128, |_| 4)).sum();
     assert_eq!(memory.total(), layers + input + memory.activation_gradients);
 }
 

@@ -313,7 +313,7 @@ fn the_program_on_a_full_disk_names_the_file_and_fails() {
     let folder = tempfile::tempdir().unwrap();
     let data = fixture::pack(folder.path());
     let out = folder.path().join("out");
-    let mut first = Watcher { stop_after: Some(2), ..Watcher::default() };
+    let mut first = Watcher { stop_after: Some(1), ..Watcher::default() };
     start(&data, &out, &keeping(), &mut first).unwrap_err();
     let before = fs::read(out.join("last.safetensors")).unwrap();
     assert!(before.len() > 4096, "the limit below stops nothing");

@@ -1,5 +1,6 @@
-use zfnet::ops::sgd::{SgdOp, SgdStep};
-use zfnet::ops::{Cpu, Real};
+use zfnet::error::Result;
+use zfnet::ops::sgd::{SgdOp, SgdTensor};
+use zfnet::ops::{Cpu, Real, StepScalars};
 
 use crate::common::compare::{
     Tolerance, assert_close, assert_refused, assert_same_bits, assert_thread_independent, roundoff,
@@ -7,6 +8,12 @@ use crate::common::compare::{
 use crate::common::goldens::cases;
 use crate::common::on_cpu;
 use crate::common::values::{cast, dot, normal};
+
+/// One step of the first `len` values of one tensor, all of which decay.
+fn update<T: Real>(scalars: &StepScalars, len: usize, g: &Vec<T>, v: &mut Vec<T>, w: &mut Vec<T>) -> Result<()> {
+    let tensor = SgdTensor { K: len, M: 1, decays: true, rms_clip: None, g, v, w };
+    Cpu::new().sgd_step(scalars, &mut [tensor])
+}
 
 /// Three steps, weights and momentum after each. In the case whose rate drops,
 /// Caffe's form of momentum would give other weights: the test tells them apart.
@@ -16,8 +23,13 @@ fn goldens<T: Real>() {
         let mut w = case.values::<T>("p0");
         let mut v = vec![T::ZERO; w.len()];
         for (j, lr) in (1..).zip(case.numbers("lr")) {
-            let step = SgdStep { lr, momentum: case.number("momentum"), weight_decay: case.number("weight_decay") };
-            Cpu::new().sgd_step(&step, w.len(), &case.values(&format!("g{j}")), &mut v, &mut w).unwrap();
+            let step = StepScalars {
+                step: 0,
+                lr,
+                momentum: case.number("momentum"),
+                weight_decay: case.number("weight_decay"),
+            };
+            update(&step, w.len(), &case.values(&format!("g{j}")), &mut v, &mut w).unwrap();
             let (p, velocity) = (format!("p{j}"), format!("v{j}"));
             // Each step adds four roundings of values no larger than the largest.
             let tolerance = |name: &str| {
@@ -44,8 +56,8 @@ fn one_step<T: Real>() {
     let len = 40_001;
     let (g, v0, w0) = (normal::<T>(1, len), normal::<T>(2, len), normal::<T>(3, len));
     let (mut v, mut w) = (v0.clone(), w0.clone());
-    let step = SgdStep { lr: 0.5, momentum: 0.75, weight_decay: 0.125 };
-    Cpu::new().sgd_step(&step, len - 1, &g, &mut v, &mut w).unwrap();
+    let step = StepScalars { step: 0, lr: 0.5, momentum: 0.75, weight_decay: 0.125 };
+    update(&step, len - 1, &g, &mut v, &mut w).unwrap();
     let expected = (0..len - 1).map(|i| {
         let v = 0.75 * v0[i].f64() + g[i].f64() + 0.125 * w0[i].f64();
         (v, w0[i].f64() - 0.5 * v)
@@ -58,9 +70,12 @@ fn one_step<T: Real>() {
     assert_same_bits("past the end", &[v[len - 1], w[len - 1]], &[v0[len - 1], w0[len - 1]]);
 }
 
+/// A step at rate 0: only the clip changes anything.
 fn clip<T: Real>(radius: f64, K: usize, w: &[T]) -> Vec<T> {
-    let mut w = w.to_vec();
-    Cpu::new().rms_clip(radius, K, w.len() / K, &mut w).unwrap();
+    let (g, mut v, mut w) = (vec![T::ZERO; w.len()], vec![T::ZERO; w.len()], w.to_vec());
+    let M = w.len() / K;
+    let tensor = SgdTensor { K, M, decays: false, rms_clip: Some(radius), g: &g, v: &mut v, w: &mut w };
+    Cpu::new().sgd_step(&StepScalars::default(), &mut [tensor]).unwrap();
     w
 }
 
@@ -112,8 +127,8 @@ fn does_not_depend_on_threads() {
     let (g, w) = (normal::<f32>(1, len), normal::<f32>(2, len));
     assert_thread_independent("w", || {
         let (mut v, mut w) = (vec![0.0; len], w.clone());
-        let step = SgdStep { lr: 0.01, momentum: 0.9, weight_decay: 5e-4 };
-        (0..2).for_each(|_| Cpu::new().sgd_step(&step, len, &g, &mut v, &mut w).unwrap());
+        let step = StepScalars { step: 0, lr: 0.01, momentum: 0.9, weight_decay: 5e-4 };
+        (0..2).for_each(|_| update(&step, len, &g, &mut v, &mut w).unwrap());
         w
     });
     assert_thread_independent("clipped", || clip(0.1, 7, &w[..7 * 9001]));
@@ -121,11 +136,10 @@ fn does_not_depend_on_threads() {
 
 #[test]
 fn short_buffers_are_refused() {
-    let step = SgdStep { lr: 0.01, momentum: 0.9, weight_decay: 0.0 };
+    let step = StepScalars { step: 0, lr: 0.01, momentum: 0.9, weight_decay: 0.0 };
     for (short, name) in [(0, "g"), (1, "v"), (2, "w")] {
         let [g, mut v, mut w] = [0, 1, 2].map(|i| vec![0.0_f32; 11 - usize::from(i == short)]);
-        let refusal = Cpu::new().sgd_step(&step, 11, &g, &mut v, &mut w);
+        let refusal = update(&step, 11, &g, &mut v, &mut w);
         assert_refused(refusal, "sgd", &format!("{name} needs 11 elements but its buffer holds 10"));
     }
-    assert_refused(Cpu::new().rms_clip(0.1, 3, 5, &mut vec![0.0_f64; 14]), "rms clip", "w needs 15 elements");
 }

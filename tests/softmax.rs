@@ -13,9 +13,10 @@ use crate::common::values::{normal, poison};
 fn loss<T: Real>(C: usize, z: &Vec<T>, labels: &Vec<i32>) -> (LossSums, Vec<T>) {
     let N = labels.len();
     let mut dz = poison::<T>(N * C + 3);
-    let sums = Cpu::new().softmax_loss(N, C, z, labels, Some(&mut dz)).unwrap();
+    let [mut sums, mut without] = [LossSums::default(); 2];
+    Cpu::new().softmax_loss(N, C, z, labels, Some(&mut dz), &mut sums).unwrap();
     assert!(dz.split_off(N * C).iter().all(|v| v.is_nan()), "wrote past the end");
-    let without = Cpu::new().softmax_loss(N, C, z, labels, None).unwrap();
+    Cpu::new().softmax_loss(N, C, z, labels, None, &mut without).unwrap();
     assert_same_bits("loss without the gradient", &[without.loss], &[sums.loss]);
     assert_eq!((without.top1, without.top5), (sums.top1, sums.top5));
     (sums, dz)
@@ -133,7 +134,7 @@ fn does_not_depend_on_threads() {
 #[test]
 fn wrong_arguments_are_refused() {
     let run = |z: usize, labels: Vec<i32>, dz: usize| {
-        Cpu::<f32>::new().softmax_loss(2, 5, &vec![0.0; z], &labels, Some(&mut vec![0.0; dz]))
+        Cpu::<f32>::new().softmax_loss(2, 5, &vec![0.0; z], &labels, Some(&mut vec![0.0; dz]), &mut LossSums::default())
     };
     run(10, vec![0, 4], 10).unwrap();
     assert_refused(run(10, vec![0, 5], 10), "softmax", "label 5 of image 1 is not in 0..5");

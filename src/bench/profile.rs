@@ -9,7 +9,7 @@ use super::recorder::{Call, Op};
 use super::{Cost, Recorder, Roof, Workload};
 use crate::error::Result;
 use crate::net::{Layer, LayerOp, Plan};
-use crate::ops::{Backend, Storage};
+use crate::ops::{Backend, Role, Storage};
 use crate::train::Config;
 
 /// One operation of one layer, in the order of the step.
@@ -67,7 +67,7 @@ impl Profile {
             rows.add(workload.net().plan(), &calls);
         }
         let backend = workload.net().backend();
-        let element_bytes = backend.element_bytes();
+        let element_bytes = backend.element_bytes(Role::Activation);
         Ok(Profile {
             entries: rows.entries(|cost| roof.floor(cost, element_bytes)),
             seconds: median(&mut seconds),
@@ -152,7 +152,7 @@ impl Order<'_> {
         let layer = match op {
             Op::Crop => return "input".into(),
             Op::Softmax => return "loss".into(),
-            Op::Sgd | Op::RmsClip => return "all".into(),
+            Op::Sgd => return "all".into(),
             Op::ConvFprop => up(is_conv).nth(n),
             Op::ConvDgrad | Op::ConvWgrad => down(is_conv).nth(n),
             Op::LinearFprop => up(is_linear).nth(n),
@@ -201,6 +201,5 @@ fn name(op: Op) -> &'static str {
         Op::Dropout => "dropout",
         Op::Softmax => "softmax",
         Op::Sgd => "sgd",
-        Op::RmsClip => "rms clip",
     }
 }

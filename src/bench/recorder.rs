@@ -15,9 +15,9 @@ use crate::ops::linear::{Linear, LinearOp};
 use crate::ops::lrn::{Lrn, LrnOp};
 use crate::ops::pool::{Pool, PoolOp, UnpoolMode};
 use crate::ops::relu::{ReluOp, ReluRule};
-use crate::ops::sgd::{SgdOp, SgdStep};
+use crate::ops::sgd::{SgdOp, SgdTensor};
 use crate::ops::softmax::{LossSums, SoftmaxOp};
-use crate::ops::{Backend, Storage};
+use crate::ops::{Backend, Role, StepScalars, Storage};
 
 /// What was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,7 +38,6 @@ pub enum Op {
     Dropout,
     Softmax,
     Sgd,
-    RmsClip,
 }
 
 /// One call of one operation.
@@ -68,6 +67,7 @@ impl<B: Backend> Recorder<B> {
     fn time<R>(&mut self, op: Op, cost: Cost, run: impl FnOnce(&mut B) -> Result<R>) -> Result<R> {
         let start = Instant::now();
         let result = run(&mut self.inner)?;
+        self.inner.synchronise()?;
         // Nobody listening is no error: then nobody wants to know.
         let _ = self.calls.send(Call { op, cost, seconds: start.elapsed().as_secs_f64() });
         Ok(result)
@@ -78,9 +78,19 @@ impl<B: Backend> Storage for Recorder<B> {
     type Buf = B::Buf;
     type Bytes = B::Bytes;
     type Ints = B::Ints;
+    type Scalars = B::Scalars;
 
-    fn alloc(&self, len: usize) -> Result<B::Buf> {
-        self.inner.alloc(len)
+    fn alloc(&self, role: Role, len: usize) -> Result<B::Buf> {
+        self.inner.alloc(role, len)
+    }
+    fn alloc_scalars(&self) -> Result<B::Scalars> {
+        self.inner.alloc_scalars()
+    }
+    fn set_scalars(&mut self, src: &StepScalars, dst: &mut B::Scalars) -> Result<()> {
+        self.inner.set_scalars(src, dst)
+    }
+    fn synchronise(&mut self) -> Result<()> {
+        self.inner.synchronise()
     }
     fn alloc_bytes(&self, len: usize) -> Result<B::Bytes> {
         self.inner.alloc_bytes(len)
@@ -103,8 +113,8 @@ impl<B: Backend> Storage for Recorder<B> {
     fn download_bytes(&mut self, src: &B::Bytes, dst: &mut [u8]) -> Result<()> {
         self.inner.download_bytes(src, dst)
     }
-    fn element_bytes(&self) -> usize {
-        self.inner.element_bytes()
+    fn element_bytes(&self, role: Role) -> usize {
+        self.inner.element_bytes(role)
     }
     fn available_bytes(&self) -> Option<u64> {
         self.inner.available_bytes()
@@ -184,25 +194,35 @@ impl<B: Backend> ReluOp for Recorder<B> {
 impl<B: Backend> DropoutOp for Recorder<B> {
     timed! {
         Op::Dropout, Cost::memory(2 * len) =>
-            fn dropout(dropout: &Dropout, step: u64, len: usize, x: &mut B::Buf) -> ();
+            fn dropout(dropout: &Dropout, scalars: &B::Scalars, len: usize, x: &mut B::Buf) -> ();
     }
 }
 
 impl<B: Backend> SgdOp for Recorder<B> {
     timed! {
-        Op::Sgd, Cost::memory(5 * len) =>
-            fn sgd_step(step: &SgdStep, len: usize, g: &B::Buf, v: &mut B::Buf, w: &mut B::Buf) -> ();
-        Op::RmsClip, Cost::memory(K * M) =>
-            fn rms_clip(radius: f64, K: usize, M: usize, w: &mut B::Buf) -> ();
+        Op::Sgd, Cost::memory(5 * tensors.iter().map(|t| t.K * t.M).sum::<usize>()) =>
+            fn sgd_step(scalars: &B::Scalars, tensors: &mut [SgdTensor<'_, B::Buf>]) -> ();
     }
 }
 
 impl<B: Backend> SoftmaxOp for Recorder<B> {
+    type Tally = B::Tally;
+    type Posted = B::Posted;
+
+    fn alloc_tally(&self) -> Result<B::Tally> {
+        self.inner.alloc_tally()
+    }
+    fn post_tally(&mut self, tally: &B::Tally) -> Result<B::Posted> {
+        self.inner.post_tally(tally)
+    }
+    fn read_tally(&mut self, posted: B::Posted) -> Result<LossSums> {
+        self.inner.read_tally(posted)
+    }
     timed! {
         Op::Softmax, Cost::memory(N * C * (1 + usize::from(dz.is_some()))) =>
             fn softmax_loss(
-                N: usize, C: usize, z: &B::Buf, labels: &B::Ints, dz: Option<&mut B::Buf>
-            ) -> LossSums;
+                N: usize, C: usize, z: &B::Buf, labels: &B::Ints, dz: Option<&mut B::Buf>, tally: &mut B::Tally
+            ) -> ();
         Op::Softmax, Cost::memory(2 * N * C) =>
             fn softmax(N: usize, C: usize, z: &B::Buf, p: &mut B::Buf) -> ();
     }

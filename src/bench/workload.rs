@@ -76,10 +76,9 @@ impl<B: Backend> Workload<B> {
     /// [`Error::NonFinite`] if the loss is not a finite number: a wrong result is not
     /// worth timing. Those of the backend.
     pub fn train(&mut self) -> Result<f64> {
-        let pass = Pass::Train { step: self.step };
         self.net.load_records(&self.images, &self.windows, &self.labels)?;
-        self.net.forward(pass)?;
-        let sums = self.net.backward(pass)?;
+        let posted = self.net.train_step(self.step, &self.update)?;
+        let sums = self.net.await_loss(posted)?;
         if !sums.loss.is_finite() {
             return Err(Error::NonFinite {
                 step: self.step,
@@ -88,7 +87,6 @@ impl<B: Backend> Workload<B> {
                 advice: "Times of a diverged network mean nothing: lower lr in the description's [train].".into(),
             });
         }
-        self.net.update(&self.update)?;
         self.step += 1;
         Ok(sums.loss / self.labels.len() as f64)
     }

@@ -2,9 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::net::param::{Param, Training};
-use crate::net::plan::{LayerOp, Plan};
-use crate::ops::Backend;
+use crate::net::plan::{LayerOp, ParamKind, Plan};
 use crate::ops::crop::Crop;
+use crate::ops::{Backend, Role, StepScalars};
 
 /// Output of one layer, kept for the backward pass and for inspection.
 pub(super) struct Blob<B: Backend> {
@@ -34,6 +34,10 @@ pub struct Net<B: Backend> {
     /// Gradients of even and of odd blobs: only two neighbours live at a time.
     pub(super) dblobs: Option<[B::Buf; 2]>,
     pub(super) params: Vec<Param<B>>,
+    /// What the operations read in `scalars`.
+    pub(super) step: StepScalars,
+    pub(super) scalars: B::Scalars,
+    pub(super) tally: B::Tally,
 }
 
 impl<B: Backend> Net<B> {
@@ -52,30 +56,51 @@ impl<B: Backend> Net<B> {
                 LayerOp::Pool(_) => Some(backend.alloc_bytes(len)?),
                 _ => None,
             };
-            blobs.push(Blob { y: backend.alloc(len)?, switches });
+            blobs.push(Blob { y: backend.alloc(Role::Activation, len)?, switches });
         }
         let mut params = Vec::new();
         for spec in plan.params() {
-            let len = spec.shape.iter().product();
+            let len = spec.len();
+            let role = if spec.kind == ParamKind::Weight { Role::Weight } else { Role::Full };
             let state = match training {
-                true => Some(Training { grad: backend.alloc(len)?, momentum: backend.alloc(len)? }),
+                true => {
+                    Some(Training { grad: backend.alloc(Role::Full, len)?, momentum: backend.alloc(Role::Full, len)? })
+                }
                 false => None,
             };
             params.push(Param {
                 name: spec.name,
                 shape: spec.shape,
                 layer: spec.layer,
-                value: backend.alloc(len)?,
+                value: backend.alloc(role, len)?,
                 training: state,
             });
         }
+        let gradient = |len: usize| backend.alloc(Role::Activation, max_batch * len);
         let dblobs = match (training, plan.gradient_buffers()) {
-            (true, [even, odd]) => Some([backend.alloc(max_batch * even)?, backend.alloc(max_batch * odd)?]),
+            (true, [even, odd]) => Some([gradient(even)?, gradient(odd)?]),
             (false, _) => None,
         };
-        let input = backend.alloc(max_batch * plan.input.len())?;
+        let input = backend.alloc(Role::Activation, max_batch * plan.input.len())?;
         let labels = backend.alloc_ints(max_batch)?;
-        Ok(Net { backend, plan, seed, max_batch, N: 0, source: None, labels, input, blobs, dblobs, params })
+        let (scalars, tally) = (backend.alloc_scalars()?, backend.alloc_tally()?);
+        let step = StepScalars::default();
+        Ok(Net {
+            backend,
+            plan,
+            seed,
+            max_batch,
+            N: 0,
+            source: None,
+            labels,
+            input,
+            blobs,
+            dblobs,
+            params,
+            step,
+            scalars,
+            tally,
+        })
     }
 
     /// The plan this network was built from.
@@ -144,7 +169,7 @@ impl<B: Backend> Net<B> {
             crop,
             images: self.backend.alloc_bytes(self.max_batch * crop.input().len())?,
             windows: self.backend.alloc_ints(self.max_batch * 3)?,
-            mean: self.backend.alloc(crop.input().len())?,
+            mean: self.backend.alloc(Role::Full, crop.input().len())?,
         };
         self.backend.upload(mean, &mut source.mean)?;
         self.source = Some(source);
@@ -222,7 +247,7 @@ impl<B: Backend> Net<B> {
 fn fits<B: Backend>(backend: &B, plan: &Plan, batch: usize, training: bool) -> Result<()> {
     let Some(free) = backend.available_bytes() else { return Ok(()) };
     let needed = |batch: usize| {
-        let memory = plan.memory(batch, backend.element_bytes());
+        let memory = plan.memory(batch, |role| backend.element_bytes(role));
         if training { memory.total() } else { memory.parameters + memory.activations + memory.switches }
     };
     if needed(batch) <= free {

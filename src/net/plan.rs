@@ -1,6 +1,7 @@
 //! A network whose sizes have been worked out and checked.
 
 use crate::error::{Error, Result};
+use crate::ops::Role;
 use crate::ops::conv::Conv;
 use crate::ops::linear::Linear;
 use crate::ops::lrn::Lrn;
@@ -167,10 +168,11 @@ impl Layer {
 
     /// Bytes that the layer itself holds in training: its output and switches
     /// for `batch` images, and its parameters with gradient and momentum.
-    pub fn memory(&self, batch: usize, element_bytes: usize) -> u64 {
+    pub fn memory(&self, batch: usize, bytes: impl Fn(Role) -> usize) -> u64 {
         let output = (self.output.len() * batch) as u64;
         let switches = if let LayerOp::Pool(_) = self.op { output } else { 0 };
-        (output + 3 * self.params() as u64) * element_bytes as u64 + switches
+        let params = bytes(Role::Weight) + 2 * bytes(Role::Full);
+        output * bytes(Role::Activation) as u64 + (self.params() * params) as u64 + switches
     }
 }
 
@@ -214,18 +216,18 @@ impl Plan {
     }
 
     /// What training with `batch` images at a time holds in memory.
-    pub fn memory(&self, batch: usize, element_bytes: usize) -> MemoryEstimate {
-        let bytes = |elements: usize| elements as u64 * element_bytes as u64;
+    pub fn memory(&self, batch: usize, bytes: impl Fn(Role) -> usize) -> MemoryEstimate {
+        let bytes = |role: Role, elements: usize| elements as u64 * bytes(role) as u64;
         let outputs = || self.layers.iter().map(|l| l.output.len());
         let pooled = self.layers.iter().filter(|l| matches!(l.op, LayerOp::Pool(_))).map(|l| l.output.len());
-        let parameters = bytes(self.total_params());
+        let parameters = self.total_params();
         MemoryEstimate {
-            parameters,
-            gradients: parameters,
-            momentum: parameters,
-            activations: bytes(batch * (self.input.len() + outputs().sum::<usize>())),
+            parameters: bytes(Role::Weight, parameters),
+            gradients: bytes(Role::Full, parameters),
+            momentum: bytes(Role::Full, parameters),
+            activations: bytes(Role::Activation, batch * (self.input.len() + outputs().sum::<usize>())),
             switches: (batch * pooled.sum::<usize>()) as u64,
-            activation_gradients: bytes(batch * self.gradient_buffers().iter().sum::<usize>()),
+            activation_gradients: bytes(Role::Activation, batch * self.gradient_buffers().iter().sum::<usize>()),
         }
     }
 

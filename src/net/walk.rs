@@ -2,14 +2,14 @@
 
 use crate::error::{Error, Result};
 use crate::net::net::{Blob, Net};
-use crate::net::param::{not_for_training, weight_and_bias, weight_and_bias_mut};
+use crate::net::param::{Training, not_for_training, weight_and_bias, weight_and_bias_mut};
 use crate::net::plan::{Layer, LayerOp};
-use crate::ops::Backend;
 use crate::ops::dropout::Dropout;
 use crate::ops::pool::UnpoolMode;
 use crate::ops::relu::ReluRule;
-use crate::ops::sgd::SgdStep;
+use crate::ops::sgd::SgdTensor;
 use crate::ops::softmax::LossSums;
+use crate::ops::{Backend, StepScalars};
 
 /// Whether dropout is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +38,68 @@ pub struct Update {
     pub rms_clip: Option<f64>,
 }
 
+impl Update {
+    fn scalars(&self, step: u64) -> StepScalars {
+        StepScalars { step, lr: self.lr, momentum: self.momentum, weight_decay: self.weight_decay }
+    }
+}
+
 impl<B: Backend> Net<B> {
     /// Walks up: fills every blob, the last of which holds the logits.
     pub fn forward(&mut self, pass: Pass) -> Result<()> {
+        if let Pass::Train { step } = pass {
+            self.set_scalars(StepScalars { step, ..self.step })?;
+        }
+        self.walk_up(pass != Pass::Eval)
+    }
+
+    /// Loss and ranks of the batch in hand, summed over its images.
+    pub fn loss(&mut self) -> Result<LossSums> {
+        let top = self.blobs.len() - 1;
+        let (z, C) = (&self.blobs[top].y, self.plan.classes);
+        self.backend.softmax_loss(self.N, C, z, &self.labels, None, &mut self.tally)?;
+        self.read_loss()
+    }
+
+    /// Loss, then the walk down: fills the gradient of every parameter. `pass`
+    /// must be that of the forward walk.
+    pub fn backward(&mut self, pass: Pass) -> Result<LossSums> {
+        self.walk_down(pass != Pass::Eval)?;
+        self.read_loss()
+    }
+
+    /// Updates every parameter from its gradient, then clips convolution filters.
+    pub fn update(&mut self, update: &Update) -> Result<()> {
+        self.set_scalars(update.scalars(self.step.step))?;
+        self.move_params(update)
+    }
+
+    /// Forward walk, backward walk and update in one, without waiting for them: the
+    /// loss is asked for and comes when it is there, see [`Net::await_loss`].
+    pub fn train_step(&mut self, step: u64, update: &Update) -> Result<B::Posted> {
+        self.set_scalars(update.scalars(step))?;
+        self.walk_up(true)?;
+        self.walk_down(true)?;
+        self.move_params(update)?;
+        self.backend.post_tally(&self.tally)
+    }
+
+    /// Waits for the loss of a step.
+    pub fn await_loss(&mut self, posted: B::Posted) -> Result<LossSums> {
+        self.backend.read_tally(posted)
+    }
+
+    fn read_loss(&mut self) -> Result<LossSums> {
+        let posted = self.backend.post_tally(&self.tally)?;
+        self.backend.read_tally(posted)
+    }
+
+    fn set_scalars(&mut self, step: StepScalars) -> Result<()> {
+        self.step = step;
+        self.backend.set_scalars(&step, &mut self.scalars)
+    }
+
+    fn walk_up(&mut self, dropping: bool) -> Result<()> {
         let N = self.N;
         for (i, layer) in self.plan.layers.iter().enumerate() {
             let (below, above) = self.blobs.split_at_mut(i);
@@ -59,8 +118,9 @@ impl<B: Backend> Net<B> {
                 LayerOp::Linear { linear, relu, dropout } => {
                     let [w, b] = weight_and_bias(&self.params, i)?;
                     backend.linear_fprop(linear, N, x, &w.value, &b.value, *relu, y)?;
-                    if let (Pass::Train { step }, true) = (pass, *dropout > 0.0) {
-                        backend.dropout(&Dropout::new(*dropout, self.seed, i as u32)?, step, N * linear.outputs, y)?;
+                    if dropping && *dropout > 0.0 {
+                        let dropout = Dropout::new(*dropout, self.seed, i as u32)?;
+                        backend.dropout(&dropout, &self.scalars, N * linear.outputs, y)?;
                     }
                 }
             }
@@ -68,21 +128,13 @@ impl<B: Backend> Net<B> {
         Ok(())
     }
 
-    /// Loss and ranks of the batch in hand, summed over its images.
-    pub fn loss(&mut self) -> Result<LossSums> {
-        let top = self.blobs.len() - 1;
-        self.backend.softmax_loss(self.N, self.plan.classes, &self.blobs[top].y, &self.labels, None)
-    }
-
-    /// Loss, then the walk down: fills the gradient of every parameter. `pass`
-    /// must be that of the forward walk.
-    pub fn backward(&mut self, pass: Pass) -> Result<LossSums> {
+    fn walk_down(&mut self, dropping: bool) -> Result<()> {
         let N = self.N;
         let dblobs =
             self.dblobs.as_mut().ok_or_else(|| Error::Usage("backward in a network built for evaluation".into()))?;
         let top = self.blobs.len() - 1;
-        let logits = &self.blobs[top].y;
-        let sums = self.backend.softmax_loss(N, self.plan.classes, logits, &self.labels, Some(&mut dblobs[top % 2]))?;
+        let (z, dz) = (&self.blobs[top].y, &mut dblobs[top % 2]);
+        self.backend.softmax_loss(N, self.plan.classes, z, &self.labels, Some(dz), &mut self.tally)?;
         for (i, layer) in self.plan.layers.iter().enumerate().rev() {
             let x = if i == 0 { &self.input } else { &self.blobs[i - 1].y };
             let Blob { y, switches } = &self.blobs[i];
@@ -108,8 +160,9 @@ impl<B: Backend> Net<B> {
                     backend.lrn_backward(lrn, N * layer.input.H * layer.input.W, layer.input.C, x, dy, dx)?;
                 }
                 LayerOp::Linear { linear, relu, dropout } => {
-                    if let (Pass::Train { step }, true) = (pass, *dropout > 0.0) {
-                        backend.dropout(&Dropout::new(*dropout, self.seed, i as u32)?, step, N * linear.outputs, dy)?;
+                    if dropping && *dropout > 0.0 {
+                        let dropout = Dropout::new(*dropout, self.seed, i as u32)?;
+                        backend.dropout(&dropout, &self.scalars, N * linear.outputs, dy)?;
                     }
                     // After dropout y > 0 still means "rectified unit was on and kept".
                     if *relu {
@@ -124,26 +177,26 @@ impl<B: Backend> Net<B> {
                 }
             }
         }
-        Ok(sums)
+        Ok(())
     }
 
-    /// Updates every parameter from its gradient, then clips convolution filters.
-    pub fn update(&mut self, update: &Update) -> Result<()> {
+    fn move_params(&mut self, update: &Update) -> Result<()> {
+        let mut tensors = Vec::with_capacity(self.params.len());
         for param in &mut self.params {
-            let decays = !param.is_bias() || update.decay_biases;
-            let weight_decay = if decays { update.weight_decay } else { 0.0 };
-            let step = SgdStep { lr: update.lr, momentum: update.momentum, weight_decay };
-            let len = param.len();
             let (K, M) = (param.shape[0], param.fan_in());
-            let is_filter = param.shape.len() == 4;
-            let value = &mut param.value;
-            let training = param.training.as_mut().ok_or_else(not_for_training)?;
-            self.backend.sgd_step(&step, len, &training.grad, &mut training.momentum, value)?;
-            if let (Some(radius), true) = (update.rms_clip, is_filter) {
-                self.backend.rms_clip(radius, K, M, value)?;
-            }
+            let (is_filter, is_bias) = (param.shape.len() == 4, param.is_bias());
+            let Training { grad, momentum } = param.training.as_mut().ok_or_else(not_for_training)?;
+            tensors.push(SgdTensor {
+                K,
+                M,
+                decays: !is_bias || update.decay_biases,
+                rms_clip: update.rms_clip.filter(|_| is_filter),
+                g: grad,
+                v: momentum,
+                w: &mut param.value,
+            });
         }
-        Ok(())
+        self.backend.sgd_step(&self.scalars, &mut tensors)
     }
 }
 

@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use crate::error::{Error, Result};
-use crate::ops::{Real, Storage, tile};
+use crate::ops::{Real, Role, StepScalars, Storage, tile};
 
 /// Runs every operation on the CPU in T = f32 (fast) or f64 (the oracle of the tests).
 pub struct Cpu<T> {
@@ -110,9 +110,14 @@ impl<T: Real> Storage for Cpu<T> {
     type Buf = Vec<T>;
     type Bytes = Vec<u8>;
     type Ints = Vec<i32>;
+    type Scalars = StepScalars;
 
-    fn alloc(&self, len: usize) -> Result<Vec<T>> {
+    fn alloc(&self, _: Role, len: usize) -> Result<Vec<T>> {
         zeros(len)
+    }
+
+    fn alloc_scalars(&self) -> Result<StepScalars> {
+        Ok(StepScalars::default())
     }
 
     fn alloc_bytes(&self, len: usize) -> Result<Vec<u8>> {
@@ -141,6 +146,11 @@ impl<T: Real> Storage for Cpu<T> {
         Ok(())
     }
 
+    fn set_scalars(&mut self, src: &StepScalars, dst: &mut StepScalars) -> Result<()> {
+        *dst = *src;
+        Ok(())
+    }
+
     fn download(&mut self, src: &Vec<T>, dst: &mut [f32]) -> Result<()> {
         fits(dst, src)?;
         dst.iter_mut().zip(src).for_each(|(d, s)| *d = s.f64() as f32);
@@ -153,7 +163,11 @@ impl<T: Real> Storage for Cpu<T> {
         Ok(())
     }
 
-    fn element_bytes(&self) -> usize {
+    fn synchronise(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn element_bytes(&self, _: Role) -> usize {
         std::mem::size_of::<T>()
     }
 

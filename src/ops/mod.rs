@@ -14,7 +14,7 @@
 //! | [`linear`] | `linear_fprop` | `linear_dgrad`, `linear_wgrad` | `linear_dgrad` |
 //! | [`dropout`] | `dropout` in place | the same call | identity |
 //! | [`softmax`] | `softmax_loss` | gradient in the same call | - |
-//! | [`sgd`] | `sgd_step`, `rms_clip` | - | - |
+//! | [`sgd`] | `sgd_step` (RMS clip in it) | - | - |
 //!
 //! Arrays are NHWC, filters KRSC, linear weights (out, in).
 
@@ -37,17 +37,46 @@ pub use real::Real;
 
 use crate::error::Result;
 
+/// What changes from one training step to the next. A backend keeps it where its
+/// operations read it, so that a step that was recorded once runs again with other values.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepScalars {
+    /// Global step, counted from 0: it keys the dropout masks.
+    pub step: u64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Momentum, mu.
+    pub momentum: f64,
+    /// Weight decay, wd, of the tensors that decay.
+    pub weight_decay: f64,
+}
+
+/// What a buffer is for, which decides the type of its elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Outputs of layers and their gradients: the type that the backend computes with.
+    Activation,
+    /// Filters and matrices: f32 at least, with a copy in the type that products are computed with.
+    Weight,
+    /// Biases, gradients of parameters, momentum, the mean image: f32 at least.
+    Full,
+}
+
 /// Buffers of a backend: allocated when a network is planned, then reused.
 pub trait Storage {
     /// Activations, parameters and gradients.
     type Buf: Send;
+    /// [`StepScalars`], where operations read them.
+    type Scalars: Send;
     /// Image records and pooling switches, one byte an element.
     type Bytes: Send;
     /// Labels and crop windows.
     type Ints: Send;
 
     /// A buffer of `len` zeros.
-    fn alloc(&self, len: usize) -> Result<Self::Buf>;
+    fn alloc(&self, role: Role, len: usize) -> Result<Self::Buf>;
+    /// A place for [`StepScalars`], all 0.
+    fn alloc_scalars(&self) -> Result<Self::Scalars>;
     /// A buffer of `len` zero bytes.
     fn alloc_bytes(&self, len: usize) -> Result<Self::Bytes>;
     /// A buffer of `len` zero integers.
@@ -59,13 +88,18 @@ pub trait Storage {
     fn upload_bytes(&mut self, src: &[u8], dst: &mut Self::Bytes) -> Result<()>;
     /// Copies `src` to the first `src.len()` elements of `dst`.
     fn upload_ints(&mut self, src: &[i32], dst: &mut Self::Ints) -> Result<()>;
+    /// Sets the scalars for the operations that are asked for from now on.
+    fn set_scalars(&mut self, src: &StepScalars, dst: &mut Self::Scalars) -> Result<()>;
     /// Copies the first `dst.len()` elements of `src` to `dst`, rounding to f32.
     fn download(&mut self, src: &Self::Buf, dst: &mut [f32]) -> Result<()>;
     /// Copies the first `dst.len()` elements of `src` to `dst`.
     fn download_bytes(&mut self, src: &Self::Bytes, dst: &mut [u8]) -> Result<()>;
 
-    /// Bytes that one element of [`Storage::Buf`] takes.
-    fn element_bytes(&self) -> usize;
+    /// Waits until everything asked for is done.
+    fn synchronise(&mut self) -> Result<()>;
+
+    /// Bytes that one element of a buffer for `role` takes.
+    fn element_bytes(&self, role: Role) -> usize;
     /// Memory that is free for buffers, where the system tells.
     fn available_bytes(&self) -> Option<u64>;
     /// What runs, for people: `cpu, f32, 2 threads`.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::data::loader::{Loader, Order, SplitSource};
 use crate::data::packed::{Dataset, Split};
 use crate::error::{Error, Result};
-use crate::net::{Net, Part, Pass, Plan, Update};
+use crate::net::{Net, Part, Plan, Update};
 use crate::ops::Backend;
 use crate::ops::crop::Crop;
 use crate::train::checkpoint::{Best, Checkpoint, Progress, Running};
@@ -48,6 +48,13 @@ pub struct Summary {
     pub best: Option<Best>,
 }
 
+/// A step that has been asked for.
+struct Pending<B: Backend> {
+    posted: B::Posted,
+    step: u64,
+    images: usize,
+}
+
 /// A network in training.
 pub struct Trainer<'a, B: Backend> {
     net: Net<B>,
@@ -58,7 +65,11 @@ pub struct Trainer<'a, B: Backend> {
     observer: &'a mut dyn Observer,
     schedule: Schedule,
     progress: Progress,
-    /// Mean loss of the last batch.
+    /// The step under way: its loss is read while the next one runs.
+    pending: Option<Pending<B>>,
+    /// When the last loss was read.
+    clock: Instant,
+    /// Mean loss of the last batch whose loss has been read.
     loss: f64,
     /// When the last checkpoint was written, and of which step it is.
     saved: (Instant, u64),
@@ -102,7 +113,9 @@ impl<'a, B: Backend> Trainer<'a, B> {
             }
         };
         let saved = (Instant::now(), progress.step);
-        let mut trainer = Trainer { net, config, data, run, options, observer, schedule, progress, loss: 0.0, saved };
+        let (pending, clock) = (None, Instant::now());
+        let mut trainer =
+            Trainer { net, config, data, run, options, observer, schedule, progress, pending, clock, loss: 0.0, saved };
         if fresh {
             // A folder that cannot be written to, or is too small, shows itself
             // before an epoch of work is lost.
@@ -143,47 +156,60 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let source = SplitSource::new(self.data, Split::Train);
         let mut loader = Loader::new(source, order, train.batch, (input.H, input.W), self.options.loader_threads)?;
         let steps_per_epoch = loader.steps_per_epoch();
+        self.clock = Instant::now();
         while self.progress.step_in_epoch < steps_per_epoch {
-            self.step(&mut loader)?;
-            let report = self.report(steps_per_epoch);
-            self.observer.step(&report);
-            if self.observer.stop() {
+            let pending = self.step(&mut loader)?;
+            if let Some(before) = self.pending.replace(pending) {
+                self.settle(before, steps_per_epoch)?;
+            }
+            let (stop, save) = (self.observer.stop(), self.saved.0.elapsed() >= self.options.save_every);
+            let last = self.progress.step_in_epoch == steps_per_epoch;
+            if let Some(pending) = self.pending.take_if(|_| stop || save || last) {
+                self.settle(pending, steps_per_epoch)?;
+            }
+            if stop {
                 return Err(self.interrupt());
             }
-            if self.saved.0.elapsed() >= self.options.save_every {
+            if save {
                 self.save(&[self.run.last()])?;
             }
         }
         Ok(())
     }
 
-    /// One update.
-    fn step(&mut self, loader: &mut Loader) -> Result<()> {
-        let started = Instant::now();
+    /// Asks for one update.
+    fn step(&mut self, loader: &mut Loader) -> Result<Pending<B>> {
         let ended = || Error::Usage("the loader gave fewer batches than an epoch has".into());
         let mut batch = loader.next_batch()?.ok_or_else(ended)?;
         if !self.config.train.flip {
             batch.windows.chunks_exact_mut(3).for_each(|window| window[2] = 0);
         }
-        let pass = Pass::Train { step: self.progress.step };
         self.net.load_records(&batch.images, &batch.windows, &batch.labels)?;
-        self.net.forward(pass)?;
-        let sums = self.net.backward(pass)?;
-        let N = batch.len();
-        self.loss = sums.loss / N as f64;
+        let (step, images) = (self.progress.step, batch.len());
+        let posted = self.net.train_step(step, &self.update())?;
+        loader.recycle(batch);
+        self.progress.step += 1;
+        self.progress.step_in_epoch += 1;
+        Ok(Pending { posted, step, images })
+    }
+
+    /// Waits for the loss of a step, and reports it.
+    fn settle(&mut self, pending: Pending<B>, steps_per_epoch: u64) -> Result<()> {
+        let Pending { posted, step, images } = pending;
+        let sums = self.net.await_loss(posted)?;
+        self.loss = sums.loss / images as f64;
         if !sums.loss.is_finite() {
             let place = self.net.first_non_finite()?.unwrap_or_else(|| "the loss itself".into());
-            return Err(self.non_finite(self.loss, place));
+            return Err(self.non_finite(step, self.loss, place));
         }
-        self.net.update(&self.update())?;
-        loader.recycle(batch);
-        let progress = &mut self.progress;
-        progress.step += 1;
-        progress.step_in_epoch += 1;
-        progress.running.loss += sums.loss;
-        progress.running.top1 += sums.top1 as u64;
-        progress.running.images += N as u64;
-        progress.running.seconds += started.elapsed().as_secs_f64();
+        let running = &mut self.progress.running;
+        running.loss += sums.loss;
+        running.top1 += sums.top1 as u64;
+        running.images += images as u64;
+        running.seconds += self.clock.elapsed().as_secs_f64();
+        self.clock = Instant::now();
+        let report = self.report(step + 1, steps_per_epoch);
+        self.observer.step(&report);
         Ok(())
     }
 
@@ -198,8 +224,10 @@ impl<'a, B: Backend> Trainer<'a, B> {
         }
     }
 
-    fn report(&self, steps_per_epoch: u64) -> Step {
-        let Progress { epoch, step, step_in_epoch, running, .. } = self.progress;
+    /// Where the run stands after `step` updates.
+    fn report(&self, step: u64, steps_per_epoch: u64) -> Step {
+        let Progress { epoch, running, .. } = self.progress;
+        let step_in_epoch = self.progress.step_in_epoch - (self.progress.step - step);
         let epochs = self.config.train.epochs as u64;
         let steps_left = (epochs - epoch) * steps_per_epoch - step_in_epoch;
         Step {
@@ -234,7 +262,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             None => Err(self.interrupt()),
             Some(evaluation) if !evaluation.loss.is_finite() => {
                 let place = self.net.first_non_finite()?.unwrap_or_else(|| "the validation loss".into());
-                Err(self.non_finite(evaluation.loss, place))
+                Err(self.non_finite(self.progress.step, evaluation.loss, place))
             }
             evaluation => Ok(evaluation),
         }

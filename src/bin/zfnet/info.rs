@@ -73,11 +73,11 @@ fn as_json(plan: &Plan, batch: usize) -> serde_json::Value {
                 "macs": l.macs(),
                 "receptive_field": l.receptive_field,
                 "jump": l.jump,
-                "memory_bytes": l.memory(batch, ELEMENT_BYTES),
+                "memory_bytes": l.memory(batch, |_| ELEMENT_BYTES),
             })
         })
         .collect();
-    let memory = plan.memory(batch, ELEMENT_BYTES);
+    let memory = plan.memory(batch, |_| ELEMENT_BYTES);
     json!({
         "name": plan.name,
         "input": [plan.input.H, plan.input.W, plan.input.C],
@@ -97,7 +97,7 @@ fn as_text(plan: &Plan, batch: usize) -> String {
     rows.push(["input", &plan.input.to_string(), "RGB crop, mean subtracted", "", "", "", ""].map(String::from));
     rows.extend(plan.layers.iter().map(|l| row(l, batch)));
     let (params, macs, memory) =
-        (grouped(plan.total_params() as u64), grouped(plan.total_macs()), plan.memory(batch, ELEMENT_BYTES));
+        (grouped(plan.total_params() as u64), grouped(plan.total_macs()), plan.memory(batch, |_| ELEMENT_BYTES));
     rows.push(["total", "", "", &params, &macs, "", &bytes(memory.total())].map(String::from));
 
     let mut text = format!("{}, {} classes, memory for a training batch of {batch}\n\n", plan.name, plan.classes);
@@ -120,7 +120,7 @@ fn row(l: &Layer, batch: usize) -> [String; 7] {
     let single = l.output.H * l.output.W == 1 && matches!(l.op, LayerOp::Linear { .. });
     let field =
         if single { format!("{} / -", l.receptive_field) } else { format!("{} / {}", l.receptive_field, l.jump) };
-    let memory = bytes(l.memory(batch, ELEMENT_BYTES));
+    let memory = bytes(l.memory(batch, |_| ELEMENT_BYTES));
     [l.name.clone(), l.output.to_string(), definition(l), count(l.params() as u64), count(l.macs()), field, memory]
 }
 

@@ -6,14 +6,15 @@ use rayon::prelude::*;
 use super::{Dropout, DropoutOp};
 use crate::error::Result;
 use crate::ops::cpu::{CHUNK, lead_mut};
-use crate::ops::{Cpu, Real};
+use crate::ops::{Cpu, Real, StepScalars};
 
 /// Words in a block of the generator.
 const WORDS: usize = 4;
 const _: () = assert!(CHUNK.is_multiple_of(WORDS), "a chunk must start at a block");
 
 impl<T: Real> DropoutOp for Cpu<T> {
-    fn dropout(&mut self, dropout: &Dropout, step: u64, len: usize, x: &mut Vec<T>) -> Result<()> {
+    fn dropout(&mut self, dropout: &Dropout, scalars: &StepScalars, len: usize, x: &mut Vec<T>) -> Result<()> {
+        let step = scalars.step;
         let x = lead_mut("dropout", "x", x, len)?;
         let arch = self.arch;
         x.par_chunks_mut(CHUNK).enumerate().for_each(|(i, x)| {

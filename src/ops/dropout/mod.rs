@@ -47,7 +47,13 @@ impl Dropout {
 
 /// Dropout, forward and backward.
 pub trait DropoutOp: Storage {
-    /// Multiplies the first `len` elements of `x`, in place, by the mask of `step`
-    /// and 1/(1 - p). Applied to a gradient it is the backward pass.
-    fn dropout(&mut self, dropout: &Dropout, step: u64, len: usize, x: &mut Self::Buf) -> Result<()>;
+    /// Multiplies the first `len` elements of `x`, in place, by the mask of the
+    /// scalars' step and 1/(1 - p). Applied to a gradient it is the backward pass.
+    fn dropout(
+        &mut self,
+        dropout: &Dropout,
+        scalars: &Self::Scalars,
+        len: usize,
+        x: &mut Self::Buf, // (len)
+    ) -> Result<()>;
 }

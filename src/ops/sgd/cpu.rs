@@ -3,46 +3,34 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{SgdOp, SgdStep};
+use super::{SgdOp, SgdTensor};
 use crate::error::Result;
 use crate::ops::cpu::{CHUNK, lead, lead_mut};
-use crate::ops::{Cpu, Real};
+use crate::ops::{Cpu, Real, StepScalars};
 
 impl<T: Real> SgdOp for Cpu<T> {
-    fn sgd_step(
-        &mut self,
-        step: &SgdStep,
-        len: usize,
-        g: &Vec<T>,     // (len)
-        v: &mut Vec<T>, // (len)
-        w: &mut Vec<T>, // (len)
-    ) -> Result<()> {
-        let g = lead("sgd", "g", g, len)?;
-        let v = lead_mut("sgd", "v", v, len)?;
-        let w = lead_mut("sgd", "w", w, len)?;
+    fn sgd_step(&mut self, scalars: &StepScalars, tensors: &mut [SgdTensor<'_, Vec<T>>]) -> Result<()> {
         let arch = self.arch;
-        let chunks = w.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)).zip(g.par_chunks(CHUNK));
-        chunks.for_each(|((w, v), g)| arch.dispatch(Update { step, g, v, w }));
-        Ok(())
-    }
-
-    fn rms_clip(
-        &mut self,
-        radius: f64,
-        K: usize,
-        M: usize,
-        w: &mut Vec<T>, // (K, M)
-    ) -> Result<()> {
-        let w = lead_mut("rms clip", "w", w, K * M)?;
-        let arch = self.arch;
-        w.par_chunks_mut(M.max(1)).for_each(|filter| arch.dispatch(Clip { radius, filter }));
+        for tensor in tensors {
+            let &mut SgdTensor { K, M, decays, rms_clip: radius, .. } = tensor;
+            let g = lead("sgd", "g", tensor.g, K * M)?;
+            let v = lead_mut("sgd", "v", tensor.v, K * M)?;
+            let w = lead_mut("sgd", "w", tensor.w, K * M)?;
+            let decay = if decays { scalars.weight_decay } else { 0.0 };
+            // A filter is clipped as soon as it is updated, while it is in the cache.
+            let chunk = if radius.is_some() { M.max(1) } else { CHUNK };
+            let chunks = w.par_chunks_mut(chunk).zip(v.par_chunks_mut(chunk)).zip(g.par_chunks(chunk));
+            chunks.for_each(|((w, v), g)| arch.dispatch(Update { scalars, decay, radius, g, v, w }));
+        }
         Ok(())
     }
 }
 
-/// One chunk of a tensor.
+/// One chunk of a tensor; with a radius, one filter.
 struct Update<'a, T> {
-    step: &'a SgdStep,
+    scalars: &'a StepScalars,
+    decay: f64,
+    radius: Option<f64>,
     g: &'a [T],
     v: &'a mut [T],
     w: &'a mut [T],
@@ -53,31 +41,24 @@ impl<T: Real> WithSimd for Update<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let SgdStep { lr, momentum, weight_decay } = *self.step;
-        let (lr, momentum, decay) = (T::of(lr), T::of(momentum), T::of(weight_decay));
+        let StepScalars { lr, momentum, .. } = *self.scalars;
+        let (lr, momentum, decay) = (T::of(lr), T::of(momentum), T::of(self.decay));
         for ((w, v), &g) in self.w.iter_mut().zip(self.v).zip(self.g) {
             *v = momentum * *v + (g + decay * *w);
             *w = *w - lr * *v;
         }
+        if let Some(radius) = self.radius {
+            clip(radius, self.w);
+        }
     }
 }
 
-/// One filter.
-struct Clip<'a, T> {
-    radius: f64,
-    filter: &'a mut [T], // (M)
-}
-
-impl<T: Real> WithSimd for Clip<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let rms = (sum_of_squares(self.filter) / self.filter.len() as f64).sqrt();
-        if rms > self.radius {
-            let factor = self.radius / rms;
-            self.filter.iter_mut().for_each(|w| *w = T::of(w.f64() * factor));
-        }
+#[inline(always)]
+fn clip<T: Real>(radius: f64, filter: &mut [T]) {
+    let rms = (sum_of_squares(filter) / filter.len() as f64).sqrt();
+    if rms > radius {
+        let factor = radius / rms;
+        filter.iter_mut().for_each(|w| *w = T::of(w.f64() * factor));
     }
 }
 

@@ -23,35 +23,26 @@ mod cpu;
 use crate::error::Result;
 use crate::ops::Storage;
 
-/// The scalars of one update.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SgdStep {
-    /// Learning rate.
-    pub lr: f64,
-    /// Momentum, mu.
-    pub momentum: f64,
-    /// Weight decay, wd, for this tensor.
-    pub weight_decay: f64,
+/// One tensor of an update: K rows of M values, the filters of a convolution.
+pub struct SgdTensor<'a, Buf> {
+    /// Rows: filters, outputs of a linear layer.
+    pub K: usize,
+    /// Values of a row; 1 for biases.
+    pub M: usize,
+    /// Whether it decays.
+    pub decays: bool,
+    /// Largest RMS of a row; `None` for no limit.
+    pub rms_clip: Option<f64>,
+    /// Gradient (K, M).
+    pub g: &'a Buf,
+    /// Momentum (K, M).
+    pub v: &'a mut Buf,
+    /// Value (K, M).
+    pub w: &'a mut Buf,
 }
 
 /// Parameter updates.
 pub trait SgdOp: Storage {
-    /// One update of one tensor, in one pass.
-    fn sgd_step(
-        &mut self,
-        step: &SgdStep,
-        len: usize,
-        g: &Self::Buf,     // (len)
-        v: &mut Self::Buf, // (len)
-        w: &mut Self::Buf, // (len)
-    ) -> Result<()>;
-
-    /// Scales back every filter whose RMS exceeds `radius`.
-    fn rms_clip(
-        &mut self,
-        radius: f64,
-        K: usize,
-        M: usize,
-        w: &mut Self::Buf, // (K, M)
-    ) -> Result<()>;
+    /// One update of every tensor, each in one pass, its rows clipped in the same.
+    fn sgd_step(&mut self, scalars: &Self::Scalars, tensors: &mut [SgdTensor<'_, Self::Buf>]) -> Result<()>;
 }

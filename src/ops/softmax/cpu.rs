@@ -10,6 +10,21 @@ use crate::ops::cpu::{lead, lead_mut};
 use crate::ops::{Cpu, Real};
 
 impl<T: Real> SoftmaxOp for Cpu<T> {
+    type Tally = LossSums;
+    type Posted = LossSums;
+
+    fn alloc_tally(&self) -> Result<LossSums> {
+        Ok(LossSums::default())
+    }
+
+    fn post_tally(&mut self, tally: &LossSums) -> Result<LossSums> {
+        Ok(*tally)
+    }
+
+    fn read_tally(&mut self, posted: LossSums) -> Result<LossSums> {
+        Ok(posted)
+    }
+
     fn softmax_loss(
         &mut self,
         N: usize,
@@ -17,7 +32,8 @@ impl<T: Real> SoftmaxOp for Cpu<T> {
         z: &Vec<T>,              // (N, C)
         labels: &Vec<i32>,       // (N)
         dz: Option<&mut Vec<T>>, // (N, C)
-    ) -> Result<LossSums> {
+        tally: &mut LossSums,
+    ) -> Result<()> {
         let z = lead("softmax", "z", z, N * C)?;
         let labels = lead("softmax", "labels", labels, N)?;
         if let Some((n, label)) = labels.iter().enumerate().find(|(_, t)| !(0..C as i64).contains(&i64::from(**t))) {
@@ -39,11 +55,12 @@ impl<T: Real> SoftmaxOp for Cpu<T> {
                 .collect()
             }
         };
-        Ok(images.iter().fold(LossSums::default(), |sums, image| LossSums {
+        *tally = images.iter().fold(LossSums::default(), |sums, image| LossSums {
             loss: sums.loss + image.loss,
             top1: sums.top1 + image.top1,
             top5: sums.top5 + image.top5,
-        }))
+        });
+        Ok(())
     }
 
     fn softmax(

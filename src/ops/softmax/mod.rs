@@ -30,8 +30,23 @@ pub struct LossSums {
 
 /// The loss at the top of a network.
 pub trait SoftmaxOp: Storage {
-    /// Loss and ranks, summed over the batch; with `dz`, also the gradient of the
-    /// mean loss. Labels must be in 0..C: callers check them when data is read.
+    /// [`LossSums`], where the operation leaves them.
+    type Tally: Send;
+    /// [`LossSums`] on their way to the host.
+    type Posted: Send;
+
+    /// A place for the sums of a batch.
+    fn alloc_tally(&self) -> Result<Self::Tally>;
+
+    /// Asks for the sums that stand in `tally` once all work before is done, and does
+    /// not wait for them.
+    fn post_tally(&mut self, tally: &Self::Tally) -> Result<Self::Posted>;
+
+    /// Waits for the sums.
+    fn read_tally(&mut self, posted: Self::Posted) -> Result<LossSums>;
+
+    /// Loss and ranks, summed over the batch into `tally`; with `dz`, also the gradient of
+    /// the mean loss. Labels must be in 0..C: callers check them when data is read.
     fn softmax_loss(
         &mut self,
         N: usize,
@@ -39,7 +54,8 @@ pub trait SoftmaxOp: Storage {
         z: &Self::Buf,              // (N, C) logits
         labels: &Self::Ints,        // (N)
         dz: Option<&mut Self::Buf>, // (N, C)
-    ) -> Result<LossSums>;
+        tally: &mut Self::Tally,
+    ) -> Result<()>;
 
     /// p = softmax(z), row by row.
     fn softmax(

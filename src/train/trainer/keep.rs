@@ -76,7 +76,7 @@ impl<B: Backend> Trainer<'_, B> {
             mean: NamedTensor { name: "mean".into(), shape: vec![S, S, 3], data: self.data.mean().to_vec() },
         };
         match checkpoint.first_non_finite() {
-            Some(tensor) => Err(self.non_finite(self.loss, format!("parameter {tensor}"))),
+            Some(tensor) => Err(self.non_finite(self.progress.step, self.loss, format!("parameter {tensor}"))),
             None => Ok(checkpoint),
         }
     }
@@ -99,14 +99,14 @@ impl<B: Backend> Trainer<'_, B> {
         }
     }
 
-    pub(super) fn non_finite(&mut self, loss: f64, place: String) -> Error {
+    pub(super) fn non_finite(&mut self, step: u64, loss: f64, place: String) -> Error {
         let advice = format!(
             "Lower the learning rate (now {}) or choose another initialisation. {} is the last good checkpoint, of step {}",
             Rate(self.schedule.lr()),
             self.run.last().display(),
             self.saved.1
         );
-        let error = Error::NonFinite { step: self.progress.step, loss, place, advice };
+        let error = Error::NonFinite { step, loss, place, advice };
         // The error itself is what matters; a log that cannot be written comes second.
         let _ = self.run.log(&error.to_string());
         error
