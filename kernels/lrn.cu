@@ -8,9 +8,10 @@
 // A row is one pixel's C channels; rows = N H W.
 //
 //   lrn_forward_1, lrn_backward_1   a thread per element; each neighbour's s afresh in backward, n^2 loads
-//   lrn_forward_2, lrn_backward_2   a warp per row; the row's squares and terms in shared memory, n loads
+//   lrn_forward_2, lrn_backward_2   a warp per row; the row and the terms in shared memory, one load each; _f32, _bf16
 
 #include "geometry/lrn.cuh"
+#include "numbers.cuh"
 #include "shared.cuh"
 
 // ---------------------------------------------------------------------------
@@ -36,8 +37,8 @@ __device__ __forceinline__ float normaliser(const Lrn& lrn, const float* a /* (C
 extern "C" __global__ void lrn_forward_1(Lrn lrn,
                                          const float* __restrict__ a,  // (rows, C)
                                          float* __restrict__ b) {      // (rows, C)
-  const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= lrn.rows * lrn.C) return;
+  const size_t i = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= size_t(lrn.rows) * lrn.C) return;
   const int c = i % lrn.C;
   b[i] = a[i] * power(normaliser(lrn, a + i - c, c), lrn.beta);
 }
@@ -46,8 +47,8 @@ extern "C" __global__ void lrn_backward_1(Lrn lrn,
                                           const float* __restrict__ a,   // (rows, C)
                                           const float* __restrict__ db,  // (rows, C)
                                           float* __restrict__ da) {      // (rows, C)
-  const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= lrn.rows * lrn.C) return;
+  const size_t i = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= size_t(lrn.rows) * lrn.C) return;
   const int c = i % lrn.C;
   const float* a_row = a + i - c;
   const float* db_row = db + i - c;
@@ -65,38 +66,66 @@ extern "C" __global__ void lrn_backward_1(Lrn lrn,
 
 // Dynamic shared memory: lrn_forward_2 one row a warp, lrn_backward_2 two.
 
-extern "C" __global__ void lrn_forward_2(Lrn lrn,
-                                         const float* __restrict__ a,  // (rows, C)
-                                         float* __restrict__ b) {      // (rows, C)
+template <class T>
+__device__ __forceinline__ void lrn_forward_2(const Lrn& lrn, const T* __restrict__ a, T* __restrict__ b) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int row = blockIdx.x * (blockDim.x / 32) + warp;
   if (row >= lrn.rows) return;  // the whole warp
+  const size_t first = size_t(row) * lrn.C;
   float* a_row = dynamic_shared<float>() + warp * lrn.C;
-  for (int c = lane; c < lrn.C; c += 32) a_row[c] = a[row * lrn.C + c];
+  for (int c = lane; c < lrn.C; c += 32) a_row[c] = to_f32(a[first + c]);
   __syncwarp();
-  for (int c = lane; c < lrn.C; c += 32) b[row * lrn.C + c] = a_row[c] * power(normaliser(lrn, a_row, c), lrn.beta);
+  for (int c = lane; c < lrn.C; c += 32) {
+    b[first + c] = from_f32<T>(a_row[c] * power(normaliser(lrn, a_row, c), lrn.beta));
+  }
 }
 
-extern "C" __global__ void lrn_backward_2(Lrn lrn,
-                                          const float* __restrict__ a,   // (rows, C)
-                                          const float* __restrict__ db,  // (rows, C)
-                                          float* __restrict__ da) {      // (rows, C)
+template <class T>
+__device__ __forceinline__ void lrn_backward_2(const Lrn& lrn, const T* __restrict__ a, const T* __restrict__ db,
+                                               T* __restrict__ da) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int row = blockIdx.x * (blockDim.x / 32) + warp;
   if (row >= lrn.rows) return;
+  const size_t first = size_t(row) * lrn.C;
   float* a_row = dynamic_shared<float>() + warp * 2 * lrn.C;
   float* terms = a_row + lrn.C;
-  for (int c = lane; c < lrn.C; c += 32) a_row[c] = a[row * lrn.C + c];
+  for (int c = lane; c < lrn.C; c += 32) a_row[c] = to_f32(a[first + c]);
   __syncwarp();
   for (int c = lane; c < lrn.C; c += 32) {
     const float s = normaliser(lrn, a_row, c);
-    terms[c] = db[row * lrn.C + c] * a_row[c] * power(s, lrn.beta) / s;
+    terms[c] = to_f32(db[first + c]) * a_row[c] * power(s, lrn.beta) / s;
   }
   __syncwarp();
   for (int c = lane; c < lrn.C; c += 32) {
     float sum = 0.0f;
     for (int j = max(c - lrn.above, 0); j <= min(c + lrn.below, lrn.C - 1); j++) sum += terms[j];
-    const float direct = db[row * lrn.C + c] * power(normaliser(lrn, a_row, c), lrn.beta);
-    da[row * lrn.C + c] = direct - 2.0f * lrn.scale * lrn.beta * a_row[c] * sum;
+    const float direct = to_f32(db[first + c]) * power(normaliser(lrn, a_row, c), lrn.beta);
+    da[first + c] = from_f32<T>(direct - 2.0f * lrn.scale * lrn.beta * a_row[c] * sum);
   }
+}
+
+extern "C" __global__ void lrn_forward_2_f32(Lrn lrn,
+                                             const float* __restrict__ a,  // (rows, C)
+                                             float* __restrict__ b) {      // (rows, C)
+  lrn_forward_2(lrn, a, b);
+}
+
+extern "C" __global__ void lrn_forward_2_bf16(Lrn lrn,
+                                              const bf16* __restrict__ a,  // (rows, C)
+                                              bf16* __restrict__ b) {      // (rows, C)
+  lrn_forward_2(lrn, a, b);
+}
+
+extern "C" __global__ void lrn_backward_2_f32(Lrn lrn,
+                                              const float* __restrict__ a,   // (rows, C)
+                                              const float* __restrict__ db,  // (rows, C)
+                                              float* __restrict__ da) {      // (rows, C)
+  lrn_backward_2(lrn, a, db, da);
+}
+
+extern "C" __global__ void lrn_backward_2_bf16(Lrn lrn,
+                                               const bf16* __restrict__ a,   // (rows, C)
+                                               const bf16* __restrict__ db,  // (rows, C)
+                                               bf16* __restrict__ da) {      // (rows, C)
+  lrn_backward_2(lrn, a, db, da);
 }

@@ -1,12 +1,14 @@
 use proptest::prelude::*;
+use zfnet::device::Device;
 use zfnet::ops::lrn::{Lrn, LrnOp};
-use zfnet::ops::{Cpu, Real};
+use zfnet::ops::{Cpu, Gpu, Real, Role};
 
 use crate::common::compare::{
     Tolerance, assert_close, assert_close_by, assert_refused, assert_thread_independent, roundoff,
 };
 use crate::common::finite_difference::assert_gradient;
 use crate::common::goldens::cases;
+use crate::common::gpu::{filled, on_gpus, poisoned, representable, store_roundoff, written};
 use crate::common::on_cpu;
 use crate::common::values::{cast, dot, normal, poison};
 
@@ -112,6 +114,28 @@ proptest! {
         agrees_with_definition::<f32>(&lrn, rows, C, lane);
     }
 }
+
+/// The kernels against the definition. A GPU's rsqrtf and powf err by up to 2 and 9 units in the last
+/// place, in each of up to three powers.
+fn gpu_agrees_with_definition(gpu: &mut Gpu<impl Device>) {
+    for (n, C, rows, beta) in [(5, 45, 7, 0.75), (5, 3, 5, 0.75), (6, 33, 1, 0.5), (2, 1, 13, 1.3)] {
+        let lrn = Lrn::new(n, 2.0, 0.3, beta, n == 5).unwrap();
+        let spread = |lane, by: f32| normal::<f32>(lane, rows * C).into_iter().map(|v| v * by).collect::<Vec<_>>();
+        let (a, db) = (representable(gpu, &spread(1, 4.0)), representable(gpu, &spread(2, 1.0)));
+        let allowed = (roundings(&lrn, C) + 3.0 * 18.0) * roundoff::<f32>() + store_roundoff(gpu);
+        let (expected_da, magnitude) = naive::backward(&lrn, C, &cast(&a), &cast(&db));
+        let expected_b = naive::forward(&lrn, C, &cast(&a));
+
+        let [a, db] = [a, db].map(|v| filled(gpu, Role::Activation, &v));
+        let [mut b, mut da] = [0; 2].map(|_| poisoned(gpu, Role::Activation, rows * C));
+        gpu.lrn_forward(&lrn, rows, C, &a, &mut b).unwrap();
+        gpu.lrn_backward(&lrn, rows, C, &a, &db, &mut da).unwrap();
+        assert_close("b", &written(gpu, &b, rows * C), &expected_b, Tolerance::rel(allowed));
+        assert_close_by("da", &written(gpu, &da, rows * C), &expected_da, |i| allowed * magnitude[i]);
+    }
+}
+
+on_gpus!(gpu_agrees_with_definition);
 
 #[test]
 fn gradient() {

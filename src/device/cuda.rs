@@ -338,6 +338,10 @@ impl Device for Cuda {
         })
     }
 
+    fn free_bytes(&self) -> Result<u64> {
+        self.call("ask for its free memory", || result::mem_get_info().map(|(free, _)| free as u64))
+    }
+
     fn synchronise(&self) -> Result<()> {
         // SAFETY: the stream lives as long as `self`.
         self.call("finish the work asked for", || unsafe { result::stream::synchronize(self.stream) })

@@ -58,6 +58,9 @@ pub trait Device: Send + Sync {
     /// kind or size is undefined on a GPU and an error on the emulator.
     fn launch(&self, launch: &Launch, args: &[Arg<'_, Self::Buffer>]) -> Result<()>;
 
+    /// Bytes of memory that nobody uses.
+    fn free_bytes(&self) -> Result<u64>;
+
     /// Waits until everything asked for is done, and reports what went wrong in it.
     fn synchronise(&self) -> Result<()>;
 }

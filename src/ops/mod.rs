@@ -2,7 +2,8 @@
 //!
 //! `mod.rs` of an operation holds its formula and derivation, its geometry
 //! (sizes, checked once, when a network is planned) and its trait: what a
-//! backend must be able to do. `cpu.rs` is the implementation in plain Rust.
+//! backend must be able to do. `cpu.rs` is the implementation in plain Rust,
+//! `cuda.rs` launches the kernels of `kernels/<op>.cu`.
 //!
 //! | op | forward | backward | deconvnet step |
 //! |---|---|---|---|
@@ -29,10 +30,12 @@ pub mod sgd;
 pub mod softmax;
 
 mod cpu;
+mod gpu;
 mod real;
 mod tile;
 
 pub use cpu::Cpu;
+pub use gpu::{Gpu, GpuBuf, Precision, Version};
 pub use real::Real;
 
 use crate::error::Result;

@@ -4,6 +4,7 @@ pub mod compare;
 pub mod device;
 pub mod finite_difference;
 pub mod goldens;
+pub mod gpu;
 pub mod layout;
 pub mod values;
 

@@ -189,6 +189,10 @@ impl Device for Emulator {
         blocks.par_iter().try_for_each(|&block| block::run(&grid, block))
     }
 
+    fn free_bytes(&self) -> Result<u64> {
+        Ok(self.properties.memory_bytes as u64)
+    }
+
     fn synchronise(&self) -> Result<()> {
         Ok(())
     }

@@ -23,6 +23,7 @@
 //! multiply-adds, an array of it would cost a trip through memory.
 
 mod cpu;
+mod cuda;
 
 use crate::error::{Error, Result};
 use crate::ops::Storage;

@@ -1,0 +1,324 @@
+//! The GPU backend: every operation as a launch of the kernels of `kernels/`.
+//!
+//! Written once over [`Device`], so that what a GPU is asked to do is what the
+//! emulator executes in the tests. The launches of operation `op` stand in
+//! `src/ops/<op>/cuda.rs`.
+//!
+//! | precision | activations | products | parameters, their gradients, momentum |
+//! |---|---|---|---|
+//! | `f32` | f32 | f32 on CUDA cores | f32 |
+//! | `tf32` | f32 | tensor cores: f32 rounded to 11 bits, summed in f32 | f32 |
+//! | `bf16` | bf16 | tensor cores, summed in f32 | f32, with a copy of the weights in bf16 |
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytemuck::{NoUninit, Zeroable};
+use half::bf16;
+
+use crate::device::{Arg, Device, Launch, Memory};
+use crate::error::{Error, Result};
+use crate::ops::{Role, StepScalars, Storage};
+
+/// What a network computes in on a GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// f32 everywhere: for validation.
+    #[default]
+    F32,
+    /// Products on tensor cores from f32 rounded to tf32; all else as `F32`.
+    Tf32,
+    /// Activations and products in bf16, sums and parameters in f32.
+    Bf16,
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "f32" => Ok(Precision::F32),
+            "tf32" => Ok(Precision::Tf32),
+            "bf16" => Ok(Precision::Bf16),
+            other => Err(Error::Usage(format!("precision {other}: expected f32, tf32 or bf16"))),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        })
+    }
+}
+
+/// Which of an operation's kernels run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Version 1 of each: a thread per output, the formula as it is written. f32 alone.
+    Naive,
+    /// The fastest.
+    Fast,
+}
+
+/// The type of a buffer's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Number {
+    F32,
+    Bf16,
+}
+
+impl Number {
+    pub fn bytes(self) -> usize {
+        match self {
+            Number::F32 => 4,
+            Number::Bf16 => 2,
+        }
+    }
+}
+
+/// Runs every operation on device `D`.
+pub struct Gpu<D: Device> {
+    pub(crate) device: D,
+    pub(crate) precision: Precision,
+    pub(crate) version: Version,
+    pub(crate) workspace: Workspace<D>,
+}
+
+/// Floating-point memory of a device.
+pub struct GpuBuf<M> {
+    memory: M, // (len)
+    number: Number,
+    /// The same values rounded to bf16, kept up to date by whatever writes `memory`.
+    copy: Option<M>, // (len)
+}
+
+/// Memory that an operation needs while it runs, grown once and kept. Work on a device
+/// happens in order, so operations can share it.
+pub(crate) struct Workspace<D: Device>(Option<D::Buffer>);
+
+impl<D: Device> Workspace<D> {
+    /// At least `bytes` of it, with unspecified content.
+    pub fn room(&mut self, device: &D, bytes: usize) -> Result<&mut D::Buffer> {
+        if self.0.as_ref().is_none_or(|buffer| buffer.bytes() < bytes) {
+            self.0 = None; // The old one's memory may be needed for the new one.
+            self.0 = Some(device.alloc(bytes)?);
+        }
+        self.0.as_mut().ok_or_else(|| Error::Usage("a workspace that was just allocated is gone".into()))
+    }
+}
+
+impl<D: Device> Gpu<D> {
+    /// A backend on `device`.
+    pub fn new(device: D, precision: Precision) -> Self {
+        Gpu { device, precision, version: Version::Fast, workspace: Workspace(None) }
+    }
+
+    /// A backend in f32 on the naive kernels: the readable ones, against which the fast ones are held.
+    pub fn naive(device: D) -> Self {
+        Gpu { version: Version::Naive, ..Gpu::new(device, Precision::F32) }
+    }
+
+    /// What it computes in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Which kernels it runs.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The type of activations.
+    pub(crate) fn number(&self) -> Number {
+        match self.precision {
+            Precision::F32 | Precision::Tf32 => Number::F32,
+            Precision::Bf16 => Number::Bf16,
+        }
+    }
+
+    /// The one of an operation's kernels (see [`versions`]) that this backend runs.
+    pub(crate) fn choose(&self, versions: [&'static str; 3]) -> &'static str {
+        match (self.version, self.number()) {
+            (Version::Naive, _) => versions[0],
+            (Version::Fast, Number::F32) => versions[1],
+            (Version::Fast, Number::Bf16) => versions[2],
+        }
+    }
+
+    fn upload_slice<T: NoUninit>(&self, src: &[T], dst: &mut D::Buffer) -> Result<()> {
+        self.device.upload(bytemuck::cast_slice(src), dst, 0)
+    }
+}
+
+/// The kernels of an operation that moves memory: naive, fast on f32, fast on bf16.
+macro_rules! versions {
+    ($direction:literal) => {
+        [concat!($direction, "_1"), concat!($direction, "_2_f32"), concat!($direction, "_2_bf16")]
+    };
+}
+pub(crate) use versions;
+
+/// A size as the `int` of a geometry struct.
+pub(crate) fn int(op: &'static str, name: &str, size: usize) -> Result<i32> {
+    i32::try_from(size)
+        .map_err(|_| Error::shape(op, format!("{name} is {size}, more than a kernel counts to; use a smaller batch")))
+}
+
+/// What a buffer is to a launch.
+impl<M: Memory> GpuBuf<M> {
+    fn check(&self, op: &'static str, name: &str, len: usize) -> Result<()> {
+        let given = self.memory.bytes() / self.number.bytes();
+        if len <= given {
+            return Ok(());
+        }
+        Err(Error::shape(op, format!("{name} needs {len} elements but its buffer holds {given}; allocate it larger")))
+    }
+
+    /// The first `len` elements, to be read, which operation `op` calls `name`.
+    pub(crate) fn read(&self, op: &'static str, name: &str, len: usize) -> Result<Arg<'_, M>> {
+        self.check(op, name, len)?;
+        Ok(Arg::input(&self.memory))
+    }
+
+    /// The first `len` elements, to be written.
+    pub(crate) fn write(&mut self, op: &'static str, name: &str, len: usize) -> Result<Arg<'_, M>> {
+        self.check(op, name, len)?;
+        Ok(Arg::output(&mut self.memory))
+    }
+
+    /// The first `len` elements of a weight, to be read, in the type of the activations.
+    pub(crate) fn read_rounded(&self, op: &'static str, name: &str, len: usize) -> Result<Arg<'_, M>> {
+        self.check(op, name, len)?;
+        Ok(Arg::input(self.copy.as_ref().unwrap_or(&self.memory)))
+    }
+
+    /// Where it lies, and its copy in bf16 (0 for none), for tables that kernels read.
+    pub(crate) fn addresses(&self) -> [u64; 2] {
+        [self.memory.address(), self.copy.as_ref().map_or(0, Memory::address)]
+    }
+}
+
+/// Bytes of a device that an operation reads or writes.
+pub(crate) fn check_bytes(op: &'static str, name: &str, memory: &impl Memory, bytes: usize) -> Result<()> {
+    if bytes <= memory.bytes() {
+        return Ok(());
+    }
+    let given = memory.bytes();
+    Err(Error::shape(op, format!("{name} needs {bytes} bytes but its buffer holds {given}; allocate it larger")))
+}
+
+/// [`StepScalars`] as kernels read them: kernels/include/geometry/scalars.cuh.
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct Scalars {
+    step: u64,
+    lr: f32,
+    momentum: f32,
+    weight_decay: f32,
+    unused: u32,
+}
+
+impl<D: Device> Storage for Gpu<D> {
+    type Buf = GpuBuf<D::Buffer>;
+    type Bytes = D::Buffer;
+    type Ints = D::Buffer; // i32
+    type Scalars = D::Buffer; // one `Scalars`
+
+    fn alloc(&self, role: Role, len: usize) -> Result<Self::Buf> {
+        let zeros = |number: Number| self.alloc_bytes(len * number.bytes());
+        let number = if role == Role::Activation { self.number() } else { Number::F32 };
+        let copied = role == Role::Weight && self.number() != Number::F32;
+        let copy = if copied { Some(zeros(self.number())?) } else { None };
+        Ok(GpuBuf { memory: zeros(number)?, number, copy })
+    }
+
+    fn alloc_scalars(&self) -> Result<D::Buffer> {
+        self.alloc_bytes(size_of::<Scalars>())
+    }
+
+    fn alloc_bytes(&self, len: usize) -> Result<D::Buffer> {
+        let mut buffer = self.device.alloc(len)?;
+        self.device.fill(&mut buffer, 0..len, 0)?;
+        Ok(buffer)
+    }
+
+    fn alloc_ints(&self, len: usize) -> Result<D::Buffer> {
+        self.alloc_bytes(len * size_of::<i32>())
+    }
+
+    fn upload(&mut self, src: &[f32], dst: &mut Self::Buf) -> Result<()> {
+        dst.check("copy", "the destination", src.len())?;
+        let rounded = || src.iter().map(|&v| bf16::from_f32(v)).collect::<Vec<_>>();
+        match dst.number {
+            Number::F32 => self.upload_slice(src, &mut dst.memory)?,
+            Number::Bf16 => self.upload_slice(&rounded(), &mut dst.memory)?,
+        }
+        match &mut dst.copy {
+            Some(copy) => self.upload_slice(&rounded(), copy),
+            None => Ok(()),
+        }
+    }
+
+    fn upload_bytes(&mut self, src: &[u8], dst: &mut D::Buffer) -> Result<()> {
+        self.device.upload(src, dst, 0)
+    }
+
+    fn upload_ints(&mut self, src: &[i32], dst: &mut D::Buffer) -> Result<()> {
+        self.upload_slice(src, dst)
+    }
+
+    /// As the argument of a kernel that writes them down: a launch copies its arguments,
+    /// so nothing waits.
+    fn set_scalars(&mut self, src: &StepScalars, dst: &mut D::Buffer) -> Result<()> {
+        let scalars = Scalars {
+            step: src.step,
+            lr: src.lr as f32,
+            momentum: src.momentum as f32,
+            weight_decay: src.weight_decay as f32,
+            unused: 0,
+        };
+        self.device.launch(&Launch::linear("scalars_set_1", 1, 1), &[Arg::geometry(&scalars), Arg::output(dst)])
+    }
+
+    fn download(&mut self, src: &Self::Buf, dst: &mut [f32]) -> Result<()> {
+        src.check("copy", "the source", dst.len())?;
+        match src.number {
+            Number::F32 => self.device.download(&src.memory, 0, bytemuck::cast_slice_mut(dst)),
+            Number::Bf16 => {
+                let mut rounded = vec![bf16::zeroed(); dst.len()];
+                self.device.download(&src.memory, 0, bytemuck::cast_slice_mut(&mut rounded))?;
+                dst.iter_mut().zip(rounded).for_each(|(d, v)| *d = v.to_f32());
+                Ok(())
+            }
+        }
+    }
+
+    fn download_bytes(&mut self, src: &D::Buffer, dst: &mut [u8]) -> Result<()> {
+        self.device.download(src, 0, dst)
+    }
+
+    fn synchronise(&mut self) -> Result<()> {
+        self.device.synchronise()
+    }
+
+    fn element_bytes(&self, role: Role) -> usize {
+        match role {
+            Role::Activation => self.number().bytes(),
+            Role::Weight if self.number() == Number::Bf16 => Number::F32.bytes() + Number::Bf16.bytes(),
+            Role::Weight | Role::Full => Number::F32.bytes(),
+        }
+    }
+
+    fn available_bytes(&self) -> Option<u64> {
+        self.device.free_bytes().ok()
+    }
+
+    fn describe(&self) -> String {
+        let properties = self.device.properties();
+        format!("{} ({}), {}", properties.name, properties.model, self.precision)
+    }
+}
