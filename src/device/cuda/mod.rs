@@ -4,20 +4,26 @@
 //! A buffer is one allocation of the driver. All work goes into one stream, so it
 //! happens in order. Errors of a kernel surface at the next call that waits.
 
+mod context;
+mod functions;
+mod memory;
+
 use std::collections::HashMap;
-use std::ffi::{CString, c_uint, c_void};
+use std::ffi::{c_uint, c_void};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 
-use super::image::{ARCHS, IMAGES, Image, MISSING};
-use super::{Arg, Device, Launch, Memory, Packed, Properties, check_range};
+use self::context::Context;
+use self::functions::Function;
+use super::image::{IMAGES, Image, MISSING};
+use super::{Arg, Device, Launch, Packed, Properties, check_range};
 use crate::error::{Error, Result};
 
-/// Dynamic shared memory that a launch gets without asking the function for more.
-const SHARED_UNASKED: usize = 48 * 1024;
+pub use self::context::count;
+pub use self::memory::CudaBuffer;
 
 /// A GPU, with the kernels of this library loaded.
 pub struct Cuda {
@@ -27,104 +33,10 @@ pub struct Cuda {
     properties: Properties,
 }
 
-struct Function {
-    handle: sys::CUfunction,
-    /// The most dynamic shared memory it has been allowed.
-    shared: Mutex<usize>,
-}
-
 // SAFETY: the driver's handles may be used from any thread; each use makes the context current first.
 unsafe impl Send for Cuda {}
 // SAFETY: as above; the driver locks its own state, and `Function::shared` has a lock.
 unsafe impl Sync for Cuda {}
-
-/// The device's primary context; released with the last buffer.
-struct Context {
-    device: sys::CUdevice,
-    handle: sys::CUcontext,
-    name: String,
-}
-
-// SAFETY: a context handle is an opaque pointer that any thread may make current.
-unsafe impl Send for Context {}
-// SAFETY: as above.
-unsafe impl Sync for Context {}
-
-impl Context {
-    /// Makes this thread's calls go to the device.
-    fn enter(&self) -> Result<()> {
-        // SAFETY: the handle is retained until drop.
-        unsafe { result::ctx::set_current(self.handle) }.map_err(|e| self.refused("enter its context", e))
-    }
-
-    /// The driver's answer to `verb`.
-    fn refused(&self, verb: &str, error: DriverError) -> Error {
-        let name = error.error_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let text = error.error_string().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        Error::device(&self.name, format!("cannot {verb}: {name}, {text}"))
-    }
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        // SAFETY: retained once, in `Cuda::new`. An error here has no one left to hear it.
-        let _ = unsafe { result::primary_ctx::release(self.device) };
-    }
-}
-
-/// Memory of a GPU.
-pub struct CudaBuffer {
-    context: Arc<Context>,
-    address: sys::CUdeviceptr,
-    bytes: usize,
-}
-
-impl std::fmt::Debug for CudaBuffer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes at {:#x} of {}", self.bytes, self.address, self.context.name)
-    }
-}
-
-impl Memory for CudaBuffer {
-    fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    fn address(&self) -> u64 {
-        self.address
-    }
-}
-
-impl Drop for CudaBuffer {
-    fn drop(&mut self) {
-        if self.bytes > 0 && self.context.enter().is_ok() {
-            // SAFETY: allocated by `alloc`, freed once; cuMemFree waits for kernels that use it.
-            let _ = unsafe { result::free_sync(self.address) };
-        }
-    }
-}
-
-/// How many GPUs the driver shows; an error says why there is no driver.
-pub fn count() -> Result<u32> {
-    driver()?;
-    let count = result::device::get_count().map_err(|e| Error::device("cuda", format!("cannot count GPUs: {e:?}")))?;
-    Ok(count.max(0) as u32)
-}
-
-/// Loads and starts the driver.
-fn driver() -> Result<()> {
-    // SAFETY: loads the driver's library, whose initialisers NVIDIA wrote for that. Asked
-    // first because cudarc panics where it finds none.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(Error::device(
-            "cuda",
-            "no NVIDIA driver on this machine (libcuda.so.1 cannot be loaded); install it, or use --device cpu",
-        ));
-    }
-    result::init().map_err(|e| {
-        Error::device("cuda", format!("the NVIDIA driver does not start ({e:?}); `nvidia-smi` may say more"))
-    })
-}
 
 impl Cuda {
     /// Opens GPU `ordinal`, counted from 0, and loads the kernels.
@@ -139,9 +51,9 @@ impl Cuda {
         if IMAGES.is_empty() {
             return Err(Error::device(name, MISSING));
         }
-        let context = context(ordinal, name)?;
-        let properties = properties(&context)?;
-        let functions = functions(&context, &properties, IMAGES)?;
+        let context = context::open(ordinal, name)?;
+        let properties = context::properties(&context)?;
+        let functions = functions::load(&context, &properties, IMAGES)?;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
             .map_err(|e| context.refused("make a stream", e))?;
         Ok(Cuda { context, stream, functions, properties })
@@ -150,7 +62,7 @@ impl Cuda {
     /// Adds kernels compiled elsewhere: those of the tests.
     pub fn with_images(mut self, images: &[Image]) -> Result<Self> {
         self.context.enter()?;
-        let more = functions(&self.context, &self.properties, images)?;
+        let more = functions::load(&self.context, &self.properties, images)?;
         self.functions.extend(more);
         Ok(self)
     }
@@ -175,63 +87,6 @@ impl Cuda {
         }
         Ok(())
     }
-}
-
-fn context(ordinal: u32, name: String) -> Result<Arc<Context>> {
-    let failed = |e: DriverError| Error::device(&name, format!("cannot open the GPU: {e:?}"));
-    let device = result::device::get(ordinal as i32).map_err(failed)?;
-    // SAFETY: `device` is what the driver just returned.
-    let handle = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
-    let context = Context { device, handle, name };
-    context.enter()?;
-    Ok(Arc::new(context))
-}
-
-fn properties(context: &Context) -> Result<Properties> {
-    use sys::CUdevice_attribute as attribute;
-    let number = |which| {
-        // SAFETY: the device is open.
-        let value = unsafe { result::device::get_attribute(context.device, which) };
-        value.map(|v| v.max(0) as u32).map_err(|e| context.refused("read its properties", e))
-    };
-    let failed = |e| context.refused("read its properties", e);
-    Ok(Properties {
-        name: context.name.clone(),
-        model: result::device::get_name(context.device).map_err(failed)?,
-        capability: (
-            number(attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-            number(attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-        ),
-        multiprocessors: number(attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
-        shared_bytes: number(attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)? as usize,
-        // SAFETY: the device is open.
-        memory_bytes: unsafe { result::device::total_mem(context.device) }.map_err(failed)?,
-        cache_bytes: number(attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)? as usize,
-    })
-}
-
-/// Loads every image; they stay loaded until the context goes.
-fn functions(context: &Context, properties: &Properties, images: &[Image]) -> Result<HashMap<&'static str, Function>> {
-    let mut functions = HashMap::new();
-    for image in images {
-        // SAFETY: a fatbin that nvcc wrote; it names its own length.
-        let module = unsafe { result::module::load_data(image.fatbin.as_ptr().cast()) }.map_err(|e| {
-            let (major, minor) = properties.capability;
-            let verb = format!(
-                "load the kernels of {}.cu, built for {ARCHS}, on compute capability {major}.{minor}",
-                image.stem
-            );
-            context.refused(&verb, e)
-        })?;
-        for &kernel in image.kernels {
-            let symbol = CString::new(kernel).map_err(|e| Error::device(&context.name, format!("{kernel}: {e}")))?;
-            // SAFETY: the module was just loaded.
-            let handle = unsafe { result::module::get_function(module, symbol) }
-                .map_err(|e| context.refused(&format!("find the kernel {kernel} in {}.cu", image.stem), e))?;
-            functions.insert(kernel, Function { handle, shared: Mutex::new(SHARED_UNASKED) });
-        }
-    }
-    Ok(functions)
 }
 
 impl Drop for Cuda {
