@@ -94,6 +94,49 @@ fn refuses_launches(device: &impl Device) {
     assert!(error.contains("more than one grid"), "{error}");
 }
 
+/// Three buffers in a row: filled, copied to, computed from; again and again, with what stands in `x` by then.
+fn recorded_work_runs_again(device: &impl Device) {
+    let lrn = Lrn { rows: 3, C: 5, below: 2, above: 2, k: 2.0, scale: 0.5, beta: 0.75 };
+    let values = |by: f32| (0..15).map(|i| (i as f32 - 6.5) * by).collect::<Vec<f32>>();
+    let launch = Launch::elementwise("lrn_forward_1", 15, 4).unwrap();
+    let directly = |x: &[f32]| {
+        let mut y = device.alloc(60).unwrap();
+        device.launch(&launch, &[Arg::geometry(&lrn), Arg::input(&upload(device, x)), Arg::output(&mut y)]).unwrap();
+        download::<_, f32>(device, &y)
+    };
+    let (mut x, mut a) = (upload(device, &values(1.0)), upload(device, &values(2.0)));
+    let mut b = upload(device, &values(3.0));
+    device.begin_record().unwrap();
+    device.copy(&x, 0..60, &mut a, 0).unwrap();
+    device.launch(&launch, &[Arg::geometry(&lrn), Arg::input(&a), Arg::output(&mut b)]).unwrap();
+    device.fill(&mut a, 0..60, 0).unwrap();
+    let refused = [device.upload(&[1], &mut a, 0), device.download(&b, 0, &mut [0])];
+    let graph = device.end_record().unwrap();
+    for refusal in refused {
+        assert!(refusal.unwrap_err().to_string().contains("while work is being recorded"));
+    }
+    assert_eq!(download::<_, f32>(device, &a), values(2.0), "recorded, not done");
+    assert_eq!(download::<_, f32>(device, &b), values(3.0), "recorded, not done");
+    drop(a); // The record keeps what it works on.
+    for by in [0.5, -1.25] {
+        device.upload(bytemuck::cast_slice(&values(by)), &mut x, 0).unwrap();
+        device.replay(&graph).unwrap();
+        assert_eq!(download::<_, f32>(device, &b), directly(&values(by)));
+    }
+}
+
+/// What is asked for is what stood there then, whatever is done to the buffer before it is awaited.
+fn downloads_in_the_background(device: &impl Device) {
+    let mut buffer = upload(device, &[1_u8, 2, 3, 4, 5]);
+    let first = device.download_later(&buffer, 1, 3).unwrap();
+    device.fill(&mut buffer, 0..5, 9).unwrap();
+    let second = device.download_later(&buffer, 3, 2).unwrap();
+    assert_eq!(device.await_download(second).unwrap(), [9, 9]);
+    assert_eq!(device.await_download(first).unwrap(), [2, 3, 4]);
+    assert!(device.download_later(&buffer, 3, 3).is_err());
+}
+
+on_devices!(recorded_work_runs_again, downloads_in_the_background);
 on_devices!(copies, refuses_ranges_outside, launches, refuses_launches);
 
 #[test]

@@ -79,6 +79,7 @@ impl<B: Backend> Storage for Recorder<B> {
     type Bytes = B::Bytes;
     type Ints = B::Ints;
     type Scalars = B::Scalars;
+    type Recorded = B::Recorded;
 
     fn alloc(&self, role: Role, len: usize) -> Result<B::Buf> {
         self.inner.alloc(role, len)
@@ -88,6 +89,16 @@ impl<B: Backend> Storage for Recorder<B> {
     }
     fn set_scalars(&mut self, src: &StepScalars, dst: &mut B::Scalars) -> Result<()> {
         self.inner.set_scalars(src, dst)
+    }
+    /// Never: recorded operations have no times of their own.
+    fn begin_record(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+    fn end_record(&mut self) -> Result<B::Recorded> {
+        self.inner.end_record()
+    }
+    fn replay(&mut self, recorded: &B::Recorded) -> Result<()> {
+        self.inner.replay(recorded)
     }
     fn synchronise(&mut self) -> Result<()> {
         self.inner.synchronise()

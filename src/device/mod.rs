@@ -8,7 +8,9 @@
 //! Everything above this floor is written once over [`Device`]. Memory is
 //! bytes: what they mean is between a kernel and the operation that launches it.
 //! Work on a device happens in the order in which it was asked for; [`Device::launch`]
-//! may return before the kernel has run, the copies to the host wait for it.
+//! may return before the kernel has run, the copies to the host wait for it. Work that
+//! is the same each time is recorded once and replayed ([`Device::begin_record`]): a GPU
+//! then starts hundreds of kernels with one call.
 
 pub mod cuda;
 #[cfg(feature = "emulator")]
@@ -35,6 +37,10 @@ pub trait Memory: Send + Sync + fmt::Debug {
 pub trait Device: Send + Sync {
     /// Its memory.
     type Buffer: Memory;
+    /// Bytes on their way to the host.
+    type Download: Send;
+    /// Work that was recorded, to be done again and again. It keeps the memory that it works on.
+    type Graph: Send;
 
     /// What it is and what it has.
     fn properties(&self) -> &Properties;
@@ -48,6 +54,12 @@ pub trait Device: Send + Sync {
     /// Copies from byte `offset` of `from` on, once all work before is done, until `to` is full.
     fn download(&self, from: &Self::Buffer, offset: usize, to: &mut [u8]) -> Result<()>;
 
+    /// Starts to copy `bytes` bytes from byte `offset` of `from` on, and does not wait.
+    fn download_later(&self, from: &Self::Buffer, offset: usize, bytes: usize) -> Result<Self::Download>;
+
+    /// Waits for a copy to the host.
+    fn await_download(&self, download: Self::Download) -> Result<Vec<u8>>;
+
     /// Copies the bytes `range` of `from` to `to`, starting at byte `offset` of `to`.
     fn copy(&self, from: &Self::Buffer, range: Range<usize>, to: &mut Self::Buffer, offset: usize) -> Result<()>;
 
@@ -57,6 +69,16 @@ pub trait Device: Send + Sync {
     /// Runs a kernel. `args` are its parameters in order; a mistake in their number,
     /// kind or size is undefined on a GPU and an error on the emulator.
     fn launch(&self, launch: &Launch, args: &[Arg<'_, Self::Buffer>]) -> Result<()>;
+
+    /// From here to [`Device::end_record`] launches, fills and copies on the device are
+    /// written down and not done; copies from and to the host are refused.
+    fn begin_record(&self) -> Result<()>;
+
+    /// Ends what [`Device::begin_record`] began.
+    fn end_record(&self) -> Result<Self::Graph>;
+
+    /// Does recorded work, with the same arguments and on the same memory.
+    fn replay(&self, graph: &Self::Graph) -> Result<()>;
 
     /// Bytes of memory that nobody uses.
     fn free_bytes(&self) -> Result<u64>;
@@ -156,6 +178,15 @@ impl<'a, B: Memory> Arg<'a, B> {
     /// A whole buffer that the kernel writes.
     pub fn output(buffer: &'a mut B) -> Self {
         Arg::Out(buffer, 0)
+    }
+
+    /// The buffer, if it is one.
+    fn buffer(&self) -> Option<&B> {
+        match self {
+            Arg::In(buffer, _) => Some(buffer),
+            Arg::Out(buffer, _) => Some(buffer),
+            _ => None,
+        }
     }
 
     /// A `#[repr(C)]` struct without padding, the kernel's geometry.

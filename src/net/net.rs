@@ -12,6 +12,24 @@ pub(super) struct Blob<B: Backend> {
     pub(super) switches: Option<B::Bytes>, // (N, P, Q, C), of a pooling layer
 }
 
+/// A training step that is asked for again and again.
+pub(super) enum StepRecord<B: Backend> {
+    /// None has run yet.
+    None,
+    /// It has run once: all its memory is there.
+    Ran(StepKey),
+    /// It is recorded.
+    Recorded(StepKey, B::Recorded),
+}
+
+/// What the recorded operations of a step depend on, beside buffers and scalars.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct StepKey {
+    pub N: usize,
+    pub decay_biases: bool,
+    pub rms_clip: Option<f64>,
+}
+
 /// The records that the input stage crops from.
 struct Source<B: Backend> {
     crop: Crop,
@@ -38,6 +56,8 @@ pub struct Net<B: Backend> {
     pub(super) step: StepScalars,
     pub(super) scalars: B::Scalars,
     pub(super) tally: B::Tally,
+    /// The step that ran last, for the next time it is asked for.
+    pub(super) step_record: StepRecord<B>,
 }
 
 impl<B: Backend> Net<B> {
@@ -100,6 +120,7 @@ impl<B: Backend> Net<B> {
             step,
             scalars,
             tally,
+            step_record: StepRecord::None,
         })
     }
 

@@ -1,7 +1,7 @@
 //! The walk through a network: up to the loss, down to the gradients, and the update.
 
 use crate::error::{Error, Result};
-use crate::net::net::{Blob, Net};
+use crate::net::net::{Blob, Net, StepKey, StepRecord};
 use crate::net::param::{Training, not_for_training, weight_and_bias, weight_and_bias_mut};
 use crate::net::plan::{Layer, LayerOp};
 use crate::ops::dropout::Dropout;
@@ -78,10 +78,28 @@ impl<B: Backend> Net<B> {
     /// loss is asked for and comes when it is there, see [`Net::await_loss`].
     pub fn train_step(&mut self, step: u64, update: &Update) -> Result<B::Posted> {
         self.set_scalars(update.scalars(step))?;
+        let key = StepKey { N: self.N, decay_biases: update.decay_biases, rms_clip: update.rms_clip };
+        match &self.step_record {
+            StepRecord::Recorded(of, step) if *of == key => self.backend.replay(step)?,
+            StepRecord::Ran(of) if *of == key && self.backend.begin_record()? => {
+                let walked = self.whole_step(update);
+                let step = self.backend.end_record()?;
+                walked?;
+                self.backend.replay(&step)?;
+                self.step_record = StepRecord::Recorded(key, step);
+            }
+            _ => {
+                self.whole_step(update)?;
+                self.step_record = StepRecord::Ran(key);
+            }
+        }
+        self.backend.post_tally(&self.tally)
+    }
+
+    fn whole_step(&mut self, update: &Update) -> Result<()> {
         self.walk_up(true)?;
         self.walk_down(true)?;
-        self.move_params(update)?;
-        self.backend.post_tally(&self.tally)
+        self.move_params(update)
     }
 
     /// Waits for the loss of a step.

@@ -111,6 +111,7 @@ impl<T: Real> Storage for Cpu<T> {
     type Bytes = Vec<u8>;
     type Ints = Vec<i32>;
     type Scalars = StepScalars;
+    type Recorded = ();
 
     fn alloc(&self, _: Role, len: usize) -> Result<Vec<T>> {
         zeros(len)
@@ -161,6 +162,18 @@ impl<T: Real> Storage for Cpu<T> {
         fits(dst, src)?;
         dst.copy_from_slice(&src[..dst.len()]);
         Ok(())
+    }
+
+    fn begin_record(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn end_record(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn replay(&mut self, _: &()) -> Result<()> {
+        Err(Error::Usage("the CPU records nothing, so nothing can be replayed".into()))
     }
 
     fn synchronise(&mut self) -> Result<()> {

@@ -227,6 +227,7 @@ impl<D: Device> Storage for Gpu<D> {
     type Bytes = D::Buffer;
     type Ints = D::Buffer; // i32
     type Scalars = D::Buffer; // one `Scalars`
+    type Recorded = D::Graph;
 
     fn alloc(&self, role: Role, len: usize) -> Result<Self::Buf> {
         let zeros = |number: Number| self.alloc_bytes(len * number.bytes());
@@ -299,6 +300,18 @@ impl<D: Device> Storage for Gpu<D> {
 
     fn download_bytes(&mut self, src: &D::Buffer, dst: &mut [u8]) -> Result<()> {
         self.device.download(src, 0, dst)
+    }
+
+    fn begin_record(&mut self) -> Result<bool> {
+        self.device.begin_record().map(|()| true)
+    }
+
+    fn end_record(&mut self) -> Result<D::Graph> {
+        self.device.end_record()
+    }
+
+    fn replay(&mut self, recorded: &D::Graph) -> Result<()> {
+        self.device.replay(recorded)
     }
 
     fn synchronise(&mut self) -> Result<()> {

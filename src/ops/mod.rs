@@ -71,6 +71,8 @@ pub trait Storage {
     type Buf: Send;
     /// [`StepScalars`], where operations read them.
     type Scalars: Send;
+    /// Operations that were recorded, to run again and again on the same buffers.
+    type Recorded: Send;
     /// Image records and pooling switches, one byte an element.
     type Bytes: Send;
     /// Labels and crop windows.
@@ -97,6 +99,15 @@ pub trait Storage {
     fn download(&mut self, src: &Self::Buf, dst: &mut [f32]) -> Result<()>;
     /// Copies the first `dst.len()` elements of `src` to `dst`.
     fn download_bytes(&mut self, src: &Self::Bytes, dst: &mut [u8]) -> Result<()>;
+
+    /// From here to [`Storage::end_record`] operations are written down and not run; false,
+    /// and nothing of the kind, on a backend that gains nothing by it. The same operations must
+    /// have run once before, so that all their memory is there.
+    fn begin_record(&mut self) -> Result<bool>;
+    /// Ends what [`Storage::begin_record`] began.
+    fn end_record(&mut self) -> Result<Self::Recorded>;
+    /// Runs recorded operations.
+    fn replay(&mut self, recorded: &Self::Recorded) -> Result<()>;
 
     /// Waits until everything asked for is done.
     fn synchronise(&mut self) -> Result<()>;

@@ -6,6 +6,7 @@
 
 mod context;
 mod functions;
+mod graph;
 mod memory;
 
 use std::collections::HashMap;
@@ -18,12 +19,15 @@ use cudarc::driver::sys;
 
 use self::context::Context;
 use self::functions::Function;
+use self::graph::Recording;
+use self::memory::{Allocation, SLOT_BYTES, Slots};
 use super::image::{IMAGES, Image, MISSING};
 use super::{Arg, Device, Launch, Packed, Properties, check_range};
 use crate::error::{Error, Result};
 
 pub use self::context::count;
-pub use self::memory::CudaBuffer;
+pub use self::graph::Graph;
+pub use self::memory::{CudaBuffer, Download};
 
 /// A GPU, with the kernels of this library loaded.
 pub struct Cuda {
@@ -31,6 +35,9 @@ pub struct Cuda {
     stream: sys::CUstream,
     functions: HashMap<&'static str, Function>,
     properties: Properties,
+    /// For copies that nobody waits for.
+    slots: Slots,
+    recording: Recording,
 }
 
 // SAFETY: the driver's handles may be used from any thread; each use makes the context current first.
@@ -56,7 +63,8 @@ impl Cuda {
         let functions = functions::load(&context, &properties, IMAGES)?;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
             .map_err(|e| context.refused("make a stream", e))?;
-        Ok(Cuda { context, stream, functions, properties })
+        let (slots, recording) = (Slots::default(), Recording::default());
+        Ok(Cuda { context, stream, functions, properties, slots, recording })
     }
 
     /// Adds kernels compiled elsewhere: those of the tests.
@@ -100,6 +108,8 @@ impl Drop for Cuda {
 
 impl Device for Cuda {
     type Buffer = CudaBuffer;
+    type Download = Download;
+    type Graph = Graph;
 
     fn properties(&self) -> &Properties {
         &self.properties
@@ -108,7 +118,7 @@ impl Device for Cuda {
     fn alloc(&self, bytes: usize) -> Result<CudaBuffer> {
         let context = self.context.clone();
         if bytes == 0 {
-            return Ok(CudaBuffer { context, address: 0, bytes }); // The driver refuses empty allocations.
+            return Ok(CudaBuffer(Arc::new(Allocation { context, address: 0, bytes }))); // The driver refuses empty allocations.
         }
         self.context.enter()?;
         // SAFETY: the context is current.
@@ -117,32 +127,69 @@ impl Device for Cuda {
             let verb = format!("allocate {bytes} bytes: {free} of {total} are free");
             self.context.refused(&verb, e)
         })?;
-        Ok(CudaBuffer { context, address, bytes })
+        Ok(CudaBuffer(Arc::new(Allocation { context, address, bytes })))
     }
 
     fn upload(&self, from: &[u8], to: &mut CudaBuffer, offset: usize) -> Result<()> {
         check_range(&self.properties, "upload to", to, offset..offset + from.len())?;
+        self.recording.refuse(&self.context, "upload")?;
         if from.is_empty() {
             return Ok(());
         }
-        // SAFETY: the range lies in `to`; from pageable memory the driver has read `from` when it
-        // returns, and the wait makes that true of any memory.
-        self.call(&format!("upload {} bytes", from.len()), || unsafe {
-            result::memcpy_htod_async(to.address + offset as u64, from, self.stream)?;
-            result::stream::synchronize(self.stream)
-        })
+        let (verb, target) = (format!("upload {} bytes", from.len()), to.0.address + offset as u64);
+        if from.len() > SLOT_BYTES {
+            // SAFETY: the range lies in `to`; `from` is not used any more when the wait is over.
+            return self.call(&verb, || unsafe {
+                result::memcpy_htod_async(target, from, self.stream)?;
+                result::stream::synchronize(self.stream)
+            });
+        }
+        let mut slot = self.slots.take(&self.context)?;
+        slot.bytes_mut()[..from.len()].copy_from_slice(from);
+        // SAFETY: the range lies in `to`; the slot is not used again before its mark has passed.
+        self.call(&verb, || unsafe { result::memcpy_htod_async(target, &slot.bytes()[..from.len()], self.stream) })?;
+        slot.mark(self.stream)?;
+        self.slots.give(slot);
+        Ok(())
     }
 
     fn download(&self, from: &CudaBuffer, offset: usize, to: &mut [u8]) -> Result<()> {
         check_range(&self.properties, "download", from, offset..offset + to.len())?;
+        self.recording.refuse(&self.context, "download")?;
         if to.is_empty() {
             return Ok(());
         }
         // SAFETY: the range lies in `from`, and `to` is not used before the wait is over.
         self.call(&format!("download {} bytes", to.len()), || unsafe {
-            result::memcpy_dtoh_async(to, from.address + offset as u64, self.stream)?;
+            result::memcpy_dtoh_async(to, from.0.address + offset as u64, self.stream)?;
             result::stream::synchronize(self.stream)
         })
+    }
+
+    fn download_later(&self, from: &CudaBuffer, offset: usize, bytes: usize) -> Result<Download> {
+        check_range(&self.properties, "download", from, offset..offset + bytes)?;
+        self.recording.refuse(&self.context, "download")?;
+        let most = SLOT_BYTES;
+        if bytes > most {
+            let reason = format!("{bytes} bytes are more than the {most} that are downloaded in the background");
+            return Err(Error::device(&self.properties.name, reason));
+        }
+        let mut slot = self.slots.take(&self.context)?;
+        let source = from.0.address + offset as u64;
+        // SAFETY: the range lies in `from`; the slot is read when its mark has passed.
+        self.call(&format!("download {bytes} bytes"), || unsafe {
+            result::memcpy_dtoh_async(&mut slot.bytes_mut()[..bytes], source, self.stream)
+        })?;
+        slot.mark(self.stream)?;
+        Ok(Download { slot, bytes })
+    }
+
+    fn await_download(&self, download: Download) -> Result<Vec<u8>> {
+        let Download { slot, bytes } = download;
+        slot.wait()?;
+        let copy = slot.bytes()[..bytes].to_vec();
+        self.slots.give(slot);
+        Ok(copy)
     }
 
     fn copy(&self, from: &CudaBuffer, range: Range<usize>, to: &mut CudaBuffer, offset: usize) -> Result<()> {
@@ -151,7 +198,8 @@ impl Device for Cuda {
         if range.is_empty() {
             return Ok(());
         }
-        let (source, target) = (from.address + range.start as u64, to.address + offset as u64);
+        self.recording.keep([&from.0, &to.0]);
+        let (source, target) = (from.0.address + range.start as u64, to.0.address + offset as u64);
         // SAFETY: both ranges lie in their buffers, which differ because `to` is borrowed mutably.
         self.call(&format!("copy {} bytes", range.len()), || unsafe {
             result::memcpy_dtod_async(target, source, range.len(), self.stream)
@@ -163,9 +211,10 @@ impl Device for Cuda {
         if range.is_empty() {
             return Ok(());
         }
+        self.recording.keep([&to.0]);
         // SAFETY: the range lies in `to`.
         self.call(&format!("fill {} bytes", range.len()), || unsafe {
-            result::memset_d8_async(to.address + range.start as u64, value, range.len(), self.stream)
+            result::memset_d8_async(to.0.address + range.start as u64, value, range.len(), self.stream)
         })
     }
 
@@ -176,6 +225,7 @@ impl Device for Cuda {
             .get(launch.kernel)
             .ok_or_else(|| Error::device(&self.properties.name, format!("no kernel is called {}", launch.kernel)))?;
         self.allow_shared(launch.kernel, function, launch.shared)?;
+        self.recording.keep(args.iter().filter_map(Arg::buffer).map(|buffer| &buffer.0));
         let packed = Packed::new(&self.properties, launch, args)?;
         let mut pointers: Vec<*mut c_void> = packed.pointers();
         let size = |[x, y, z]: [u32; 3]| -> (c_uint, c_uint, c_uint) { (x, y, z) };
@@ -191,6 +241,18 @@ impl Device for Cuda {
                 &mut pointers,
             )
         })
+    }
+
+    fn begin_record(&self) -> Result<()> {
+        self.recording.begin(&self.context, self.stream)
+    }
+
+    fn end_record(&self) -> Result<Graph> {
+        self.recording.end(&self.context, self.stream)
+    }
+
+    fn replay(&self, graph: &Graph) -> Result<()> {
+        graph.replay(self.stream)
     }
 
     fn free_bytes(&self) -> Result<u64> {

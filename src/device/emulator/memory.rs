@@ -77,14 +77,18 @@ impl Guarded {
         self.data.as_ptr() as usize
     }
 
+    /// The data, for a copy that is made at once.
     pub fn as_bytes(&self) -> &[u8] {
         // SAFETY: `bytes` initialised bytes from `data` on.
         unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.bytes) }
     }
 
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, borrowed alone.
-        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.bytes) }
+    /// Writes `bytes` from byte `offset` of the data on, as a copy to the device does.
+    pub fn write(&self, offset: usize, bytes: &[u8]) {
+        assert!(offset + bytes.len() <= self.bytes, "the callers check the range");
+        // SAFETY: within the data. Only `Device` comes here, on a buffer that is borrowed mutably or that
+        // recorded work writes to; nobody holds a slice of it meanwhile, see `as_bytes`.
+        unsafe { self.data.as_ptr().add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     }
 
     /// Fills data with the pattern of fresh memory; kernels may hold pointers to it.

@@ -29,22 +29,27 @@ mod hooks;
 mod kernel;
 mod meeting;
 mod memory;
+mod record;
 mod sanitizer;
 mod trap;
 mod turns;
 
+use std::ffi::c_void;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
 use self::block::{Argument, Grid};
 use self::memory::Guarded;
+use self::record::{Arguments, Recording, Step};
 use self::turns::Turns;
 use super::{Arg, Device, Launch, Memory, Packed, Properties, check_range};
 use crate::error::{Error, Result};
 
 pub use self::kernel::{Emulated, Entry, Parameter};
+pub use self::record::Graph;
 
 mod table {
     use super::{Emulated, Entry};
@@ -58,11 +63,12 @@ pub struct Emulator {
     seed: u64,
     /// Launches so far: each has an order of its own.
     launches: AtomicU64,
+    recording: Recording,
 }
 
 /// Memory of the emulator, between guard pages.
 #[derive(Debug)]
-pub struct EmulatorBuffer(Guarded);
+pub struct EmulatorBuffer(Arc<Guarded>);
 
 impl Memory for EmulatorBuffer {
     fn bytes(&self) -> usize {
@@ -88,7 +94,13 @@ impl Emulator {
             cache_bytes: 1 << 20,
         };
         trap::install();
-        Emulator { properties, kernels: table::emulated(), seed, launches: AtomicU64::new(0) }
+        Emulator {
+            properties,
+            kernels: table::emulated(),
+            seed,
+            launches: AtomicU64::new(0),
+            recording: Recording::default(),
+        }
     }
 
     /// Adds kernels compiled elsewhere: those of the tests.
@@ -104,6 +116,41 @@ impl Emulator {
 
     fn error(&self, reason: impl Into<String>) -> Error {
         Error::device(&self.properties.name, reason)
+    }
+
+    fn refuse_recording(&self, verb: &str) -> Result<()> {
+        if self.recording.is_on() {
+            return Err(self.error(format!("cannot {verb} while work is being recorded")));
+        }
+        Ok(())
+    }
+
+    /// Does `step`, or writes it down if work is being recorded.
+    fn ask(&self, step: Step) -> Result<()> {
+        self.recording.take(step).map_or(Ok(()), |step| self.run(&step))
+    }
+
+    fn run(&self, step: &Step) -> Result<()> {
+        match step {
+            Step::Copy { from, range, to, offset } => to.write(*offset, &from.as_bytes()[range.clone()]),
+            Step::Fill { to, range, value } => to.write(range.start, &vec![*value; range.len()]),
+            Step::Launch { kernel, launch, arguments } => return self.run_grid(kernel, launch, arguments),
+        }
+        Ok(())
+    }
+
+    fn run_grid(&self, kernel: &Emulated, launch: &Launch, arguments: &Arguments) -> Result<()> {
+        let pointer = |(word, bytes): (&u64, &Option<Vec<u64>>)| match bytes {
+            Some(words) => words.as_ptr().cast_mut().cast::<c_void>(),
+            None => std::ptr::from_ref(word).cast_mut().cast(),
+        };
+        let pointers: Vec<_> = arguments.words.iter().zip(&arguments.structs).map(pointer).collect();
+        let buffers = arguments.buffers.iter().map(|(index, memory)| Argument { index: *index, memory }).collect();
+        let turn = self.launches.fetch_add(1, Ordering::Relaxed);
+        let turns = Turns::new(self.seed, turn);
+        let grid = Grid { kernel, launch, arguments: &pointers, buffers, turns: &turns };
+        let blocks = turns.order(launch.grid.iter().map(|&side| side as usize).product());
+        blocks.par_iter().try_for_each(|&block| block::run(&grid, block))
     }
 
     /// Compares the launch's arguments with the kernel's declaration.
@@ -127,6 +174,8 @@ impl Emulator {
 
 impl Device for Emulator {
     type Buffer = EmulatorBuffer;
+    type Download = Vec<u8>;
+    type Graph = Graph;
 
     fn properties(&self) -> &Properties {
         &self.properties
@@ -134,59 +183,71 @@ impl Device for Emulator {
 
     fn alloc(&self, bytes: usize) -> Result<EmulatorBuffer> {
         Guarded::new(bytes)
-            .map(EmulatorBuffer)
+            .map(|memory| EmulatorBuffer(Arc::new(memory)))
             .map_err(|e| self.error(format!("cannot allocate {bytes} bytes between guard pages: {e}")))
     }
 
     fn upload(&self, from: &[u8], to: &mut EmulatorBuffer, offset: usize) -> Result<()> {
         check_range(&self.properties, "upload to", to, offset..offset + from.len())?;
-        to.0.bytes_mut()[offset..][..from.len()].copy_from_slice(from);
+        self.refuse_recording("upload")?;
+        to.0.write(offset, from);
         Ok(())
     }
 
     fn download(&self, from: &EmulatorBuffer, offset: usize, to: &mut [u8]) -> Result<()> {
         check_range(&self.properties, "download", from, offset..offset + to.len())?;
+        self.refuse_recording("download")?;
         to.copy_from_slice(&from.0.as_bytes()[offset..][..to.len()]);
         Ok(())
+    }
+
+    fn download_later(&self, from: &EmulatorBuffer, offset: usize, bytes: usize) -> Result<Vec<u8>> {
+        let mut copy = vec![0; bytes];
+        self.download(from, offset, &mut copy)?;
+        Ok(copy)
+    }
+
+    fn await_download(&self, download: Vec<u8>) -> Result<Vec<u8>> {
+        Ok(download)
     }
 
     fn copy(&self, from: &EmulatorBuffer, range: Range<usize>, to: &mut EmulatorBuffer, offset: usize) -> Result<()> {
         check_range(&self.properties, "copy from", from, range.clone())?;
         check_range(&self.properties, "copy to", to, offset..offset + range.len())?;
-        to.0.bytes_mut()[offset..][..range.len()].copy_from_slice(&from.0.as_bytes()[range]);
-        Ok(())
+        self.ask(Step::Copy { from: from.0.clone(), range, to: to.0.clone(), offset })
     }
 
     fn fill(&self, to: &mut EmulatorBuffer, range: Range<usize>, value: u8) -> Result<()> {
         check_range(&self.properties, "fill", to, range.clone())?;
-        to.0.bytes_mut()[range].fill(value);
-        Ok(())
+        self.ask(Step::Fill { to: to.0.clone(), range, value })
     }
 
     fn launch(&self, launch: &Launch, args: &[Arg<'_, EmulatorBuffer>]) -> Result<()> {
         launch.check(&self.properties)?;
-        let kernel = self
+        let kernel = *self
             .kernels
             .iter()
             .find(|k| k.name == launch.kernel)
             .ok_or_else(|| self.error(format!("no kernel is called {}", launch.kernel)))?;
-        self.check_arguments(kernel, args)?;
+        self.check_arguments(&kernel, args)?;
         let packed = Packed::new(&self.properties, launch, args)?;
-        let pointers = packed.pointers();
-        let buffers = args
-            .iter()
-            .enumerate()
-            .filter_map(|(index, arg)| match arg {
-                Arg::In(buffer, _) => Some(Argument { index, memory: &buffer.0 }),
-                Arg::Out(buffer, _) => Some(Argument { index, memory: &buffer.0 }),
-                _ => None,
-            })
-            .collect();
-        let turn = self.launches.fetch_add(1, Ordering::Relaxed);
-        let turns = Turns::new(self.seed, turn);
-        let grid = Grid { kernel, launch, arguments: &pointers, buffers, turns: &turns };
-        let blocks = turns.order(launch.grid.iter().map(|&side| side as usize).product());
-        blocks.par_iter().try_for_each(|&block| block::run(&grid, block))
+        let buffers = args.iter().enumerate().filter_map(|(i, arg)| Some((i, arg.buffer()?.0.clone())));
+        let arguments =
+            Arguments { words: packed.words, structs: whole_words(packed.structs), buffers: buffers.collect() };
+        self.ask(Step::Launch { kernel, launch: *launch, arguments })
+    }
+
+    fn begin_record(&self) -> Result<()> {
+        self.recording.begin();
+        Ok(())
+    }
+
+    fn end_record(&self) -> Result<Graph> {
+        Ok(self.recording.end())
+    }
+
+    fn replay(&self, graph: &Graph) -> Result<()> {
+        graph.0.iter().try_for_each(|step| self.run(step))
     }
 
     fn free_bytes(&self) -> Result<u64> {
@@ -196,4 +257,14 @@ impl Device for Emulator {
     fn synchronise(&self) -> Result<()> {
         Ok(())
     }
+}
+
+/// Copies of structs, aligned to a word as a GPU aligns parameters.
+fn whole_words(structs: Vec<Option<&[u8]>>) -> Vec<Option<Vec<u64>>> {
+    let aligned = |bytes: &[u8]| {
+        let mut words = vec![0; bytes.len().div_ceil(8)];
+        bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        words
+    };
+    structs.into_iter().map(|bytes| bytes.map(aligned)).collect()
 }
