@@ -29,6 +29,21 @@ fn usage(result: Result<Run, Error>) -> String {
     }
 }
 
+/// A folder that was there before keeps what it holds of others; a run with a checkpoint stays.
+#[test]
+fn a_run_that_came_to_nothing_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    for _ in 0..2 {
+        Run::create(&out, "").unwrap().withdraw().unwrap();
+        assert!(!out.exists());
+    }
+    let run = Run::create(&out, "").unwrap();
+    fs::write(run.last(), "a checkpoint").unwrap();
+    run.withdraw().unwrap();
+    assert!(out.join("config.toml").exists() && out.join("last.safetensors").exists());
+}
+
 #[test]
 fn metrics_lines_come_back() {
     let folder = tempfile::tempdir().unwrap();

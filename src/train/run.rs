@@ -103,6 +103,25 @@ impl Run {
         Ok(Resumed { run, config, checkpoint })
     }
 
+    /// Takes a new run back that came to nothing before its first checkpoint, so that the folder
+    /// can be used again. One that has a checkpoint stays.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub fn withdraw(self) -> Result<()> {
+        if self.last().exists() {
+            return Ok(());
+        }
+        let Run { folder, .. } = self;
+        for file in [CONFIG, LOG, LOCK] {
+            let path = folder.join(file);
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+        // Only if nothing else is in it; a folder that someone made beforehand is no harm.
+        let _ = fs::remove_dir(&folder);
+        Ok(())
+    }
+
     fn open(folder: &Path) -> Result<Self> {
         let lock = lock(&folder.join(LOCK), || {
             let folder = folder.display();

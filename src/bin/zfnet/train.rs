@@ -95,7 +95,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut terminal = Terminal::new()?;
     let job =
         Train { config: &config, data: &data, run: &mut run, checkpoint, options: &options, terminal: &mut terminal };
-    let summary = device.run(job)?;
+    let summary = match device.run(job) {
+        Ok(summary) => summary,
+        Err(error) => {
+            if !args.resume {
+                run.withdraw()?;
+            }
+            return Err(error.into());
+        }
+    };
     drop(terminal);
     print(args, &run, &summary)?;
     Ok(ExitCode::SUCCESS)
