@@ -28,6 +28,7 @@ mod predict;
 mod preset;
 mod relu;
 mod resume;
+mod reverse;
 mod run;
 mod schedule;
 mod sgd;
