@@ -34,4 +34,5 @@ mod schedule;
 mod sgd;
 mod softmax;
 mod synthetic;
+mod top;
 mod train;

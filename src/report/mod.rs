@@ -1,0 +1,11 @@
+//! Figures, drawn for people, and beside each the numbers that it shows.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`grid`] | image tiles in rows and columns, as PNG |
+//! | [`contrast`] | signed projections as colours |
+//! | [`top9`] | Fig 2: the strongest activations, projected, beside their image patches |
+
+pub mod contrast;
+pub mod grid;
+pub mod top9;
