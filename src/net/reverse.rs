@@ -33,9 +33,9 @@ use crate::net::net::{Blob, Net};
 use crate::net::param::weight_and_bias;
 use crate::net::plan::{Layer, LayerOp, Plan};
 use crate::net::walk::switched;
-use crate::ops::{Backend, Role};
 use crate::ops::pool::UnpoolMode;
 use crate::ops::relu::ReluRule;
+use crate::ops::{Backend, Role};
 
 /// What a normalisation does to the signal on the way down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! Fig 2: what excites a map most. A row for each map: its nine strongest activations,
+//! Fig 2: what excites a map most. A row for each map, with its number: its nine strongest activations,
 //! each projected to pixels alone, and beside them the image patches they looked at.
 
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::data::packed::{Dataset, Split};
 use crate::error::Result;
-use crate::net::{Net, Reverse};
+use crate::net::{Layer, Net, Reverse};
 use crate::ops::Backend;
 use crate::report::contrast::symmetric;
 use crate::report::grid::Grid;
@@ -38,10 +38,10 @@ pub fn draw<B: Backend>(
     folder: &Path,
     done: &mut dyn FnMut(usize),
 ) -> Result<Files> {
-    let layer = &net.plan().layers[net.plan().layer_index(&top.layer)?];
+    let layer = net.plan().layers[net.plan().layer_index(&top.layer)?].clone();
     let image = net.plan().input;
     let side = layer.receptive_field.min(image.H.max(image.W));
-    let mut grid = Grid::new(maps.len(), 2, KEPT, side)?;
+    let mut grid = Grid::new(maps, 2, KEPT, side)?;
     // (row, rank) of each unit, in the order of `units`.
     let (mut places, mut units) = (Vec::new(), Vec::<(usize, Peak)>::new());
     for (row, &map) in maps.iter().enumerate() {
@@ -54,9 +54,9 @@ pub fn draw<B: Backend>(
     project_units(net, data, split, &top.layer, &units, reverse, &mut |i, unit| {
         let ((row, rank), (map, peak)) = (places[i], units[i]);
         let Projection { field, projection, patch } = unit;
-        let size = (field.height, field.width);
-        grid.place(row, rank, size, &symmetric(&projection));
-        grid.place(row, KEPT + rank, size, &patch);
+        let at = (offset(&layer, side, field.top, peak.p), offset(&layer, side, field.left, peak.q));
+        grid.place(row, rank, at, field.width, &symmetric(&projection));
+        grid.place(row, KEPT + rank, at, field.width, &patch);
         let class = quoted(&data.classes()[data.split(split).label(peak.image)]);
         // Writing to a string cannot fail.
         let _ = writeln!(
@@ -81,6 +81,14 @@ pub fn draw<B: Backend>(
     grid.save(&files.png)?;
     replace_file(&files.csv, |out| out.write_all(csv.as_bytes()))?;
     Ok(files)
+}
+
+/// Where a receptive field that was cut at the border, and begins at pixel `start` of the
+/// image, begins in its tile. A tile is the whole field, so that units are drawn in its
+/// middle; where the field is larger than the image the tile is the image.
+fn offset(layer: &Layer, side: usize, start: usize, i: usize) -> usize {
+    let whole = if layer.receptive_field == side { layer.field_start + (i * layer.jump) as isize } else { 0 };
+    (start as isize - whole).max(0) as usize
 }
 
 /// A name as a CSV field: in quotation marks where it must be.

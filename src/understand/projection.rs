@@ -6,7 +6,7 @@
 use crate::data::augment::Cropper;
 use crate::data::packed::{Dataset, Split};
 use crate::error::Result;
-use crate::net::{Field, Keep, Net, Pass, Reverse};
+use crate::net::{Field, Keep, Net, Reverse};
 use crate::ops::Backend;
 use crate::understand::top::Peak;
 
@@ -43,7 +43,7 @@ pub fn project_units<B: Backend>(
         let pixels: Vec<u8> = units.iter().flat_map(|(_, peak)| records.record(peak.image)).copied().collect();
         let labels: Vec<i32> = units.iter().map(|(_, peak)| records.label(peak.image) as i32).collect();
         net.load_records(&pixels, &window.to_ints().repeat(units.len()), &labels)?;
-        net.forward_to(Pass::Eval, layer)?;
+        net.forward_to(layer)?;
         let keep: Vec<Keep> = units.iter().map(|&(k, Peak { p, q, .. })| Keep::Unit { p, q, k }).collect();
         let rows = net.project(layer, &keep, reverse)?;
         for ((_, peak), row) in units.iter().zip(rows.chunks_exact(image.len())) {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::augment::Cropper;
 use crate::data::packed::{Dataset, Split};
 use crate::error::{Error, Result};
-use crate::net::{Net, Pass, Plan};
+use crate::net::{Net, Plan};
 use crate::ops::Backend;
 use crate::train::model::Model;
 use crate::train::replace::replace_file;
@@ -105,7 +105,7 @@ impl Search {
             batch.iter().for_each(|&i| pixels.extend_from_slice(records.record(i)));
             let labels: Vec<i32> = batch.iter().map(|&i| records.label(i) as i32).collect();
             net.load_records(&pixels, &window.repeat(batch.len()), &labels)?;
-            net.forward_to(Pass::Eval, &plan.layers[highest].name)?;
+            net.forward_to(&plan.layers[highest].name)?;
             for (top, &i) in self.tops.iter_mut().zip(&layers) {
                 top.add(&plan.layers[i], &batch, &net.blob(&top.layer)?)?;
             }
