@@ -5,6 +5,8 @@
 //! | floor | folder | what is there |
 //! |---|---|---|
 //! | bench | [`mod@bench`] | times of the network and its operations, against the machine's roof |
+//! | report | [`report`] | figures |
+//! | understand | [`understand`] | strongest activations, and their projections to pixels |
 //! | train | [`train`] | loop, schedule, checkpoints, metrics |
 //! | net | [`net`] | network description, presets, forward and backward walk |
 //! | ops | [`ops`] | one folder per operation: formula, sizes, implementations |
@@ -40,5 +42,7 @@ mod lock;
 pub mod net;
 pub mod ops;
 pub mod philox;
+pub mod report;
 pub mod tensor;
 pub mod train;
+pub mod understand;

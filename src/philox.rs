@@ -37,6 +37,8 @@ pub enum Purpose {
     Synthetic = 5,
     /// Tests and gradient checks.
     Test = 6,
+    /// The maps that a figure shows.
+    Maps = 7,
 }
 
 /// A family of draws that share seed, purpose and lane.

@@ -15,7 +15,7 @@ use crate::common::values::cast;
 /// Every kind of layer with sizes that differ: grouped and padded convolution,
 /// overlapping and clipped pooling, normalisation before and after it (with a
 /// strong effect), dropout, unrectified layers.
-const TINY: &str = r#"
+pub const TINY: &str = r#"
 [net]
 name = "tiny"
 input = 29
@@ -71,16 +71,16 @@ dropout = 0.3
 linear = "fc5"
 "#;
 
-const CLASSES: usize = 7;
+pub const CLASSES: usize = 7;
 const SEED: u64 = 20_131_112;
 const UPDATE: Update = Update { lr: 0.02, momentum: 0.9, weight_decay: 5e-4, decay_biases: false, rms_clip: Some(0.1) };
 
-fn plan(text: &str, classes: usize) -> Plan {
+pub fn plan(text: &str, classes: usize) -> Plan {
     Plan::new(&NetConfig::parse("test", text).unwrap(), classes).unwrap()
 }
 
 /// He-scaled weights, so that signals neither vanish nor grow.
-fn he(fan_in: usize) -> f64 {
+pub fn he(fan_in: usize) -> f64 {
     (2.0 / fan_in as f64).sqrt()
 }
 
@@ -94,7 +94,7 @@ where
 }
 
 /// Unit normal images and labels that take turns: batch `j`.
-fn batch(j: u64, N: usize, len: usize) -> (Vec<f32>, Vec<i32>) {
+pub fn batch(j: u64, N: usize, len: usize) -> (Vec<f32>, Vec<i32>) {
     let stream = Stream::new(SEED, Purpose::Test, 1);
     let x = (0..(N * len) as u64).map(|i| stream.normal(j, i) as f32).collect();
     (x, (0..N).map(|n| ((3 * n + j as usize) % CLASSES) as i32).collect())
@@ -278,6 +278,22 @@ fn golden_parameter(case: &Case, part: &str, parameter: &str) -> Vec<f64> {
     }
 }
 
+/// The golden network for N images with the weights it starts from.
+pub fn golden_net<T: Real>(case: &Case, N: usize, training: bool) -> Net<Cpu<T>>
+where
+    Cpu<T>: Backend<Buf = Vec<T>>,
+{
+    let mut net = Net::new(Cpu::<T>::new(), plan(GOLDEN, case.count("classes")), N, training, 0).unwrap();
+    let tensor = |p: &zfnet::net::Param<Cpu<T>>| NamedTensor {
+        name: p.name.clone(),
+        shape: p.shape.clone(),
+        data: cast(&golden_parameter(case, "init", &p.name)),
+    };
+    let init: Vec<NamedTensor> = net.params().iter().map(tensor).collect();
+    net.import(Part::Value, &init).unwrap();
+    net
+}
+
 /// Every parameter's `part` against the golden ones. The allowance is the
 /// golden's own (see [`Case::tolerance`]), named by its part in `f32_err`.
 fn compare_parameters<T: Real>(case: &Case, net: &mut Net<Cpu<T>>, part: Part, golden: &str)
@@ -309,14 +325,7 @@ where
     let Some(cases) = goldens::cases("net") else { return };
     for case in &cases {
         let N = case.count("batch");
-        let mut net = Net::new(Cpu::<T>::new(), plan(GOLDEN, case.count("classes")), N, true, 0).unwrap();
-        let tensor = |p: &zfnet::net::Param<Cpu<T>>| NamedTensor {
-            name: p.name.clone(),
-            shape: p.shape.clone(),
-            data: cast(&golden_parameter(case, "init", &p.name)),
-        };
-        let init: Vec<NamedTensor> = net.params().iter().map(tensor).collect();
-        net.import(Part::Value, &init).unwrap();
+        let mut net = golden_net::<T>(case, N, true);
         let update = Update {
             lr: case.number("lr"),
             momentum: case.number("momentum"),

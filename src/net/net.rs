@@ -43,7 +43,7 @@ pub struct Net<B: Backend> {
     pub(super) backend: B,
     pub(super) plan: Plan,
     pub(super) seed: u64,
-    max_batch: usize,
+    pub(super) max_batch: usize,
     pub(super) N: usize,
     source: Option<Source<B>>,
     pub(super) labels: B::Ints, // (N)
@@ -51,6 +51,8 @@ pub struct Net<B: Backend> {
     pub(super) blobs: Vec<Blob<B>>,
     /// Gradients of even and of odd blobs: only two neighbours live at a time.
     pub(super) dblobs: Option<[B::Buf; 2]>,
+    /// Signals of the reverse walk, which take turns; made when it is first walked.
+    pub(super) signals: Option<[B::Buf; 2]>,
     pub(super) params: Vec<Param<B>>,
     /// What the operations read in `scalars`.
     pub(super) step: StepScalars,
@@ -116,6 +118,7 @@ impl<B: Backend> Net<B> {
             input,
             blobs,
             dblobs,
+            signals: None,
             params,
             step,
             scalars,

@@ -50,7 +50,13 @@ impl<B: Backend> Net<B> {
         if let Pass::Train { step } = pass {
             self.set_scalars(StepScalars { step, ..self.step })?;
         }
-        self.walk_up(pass != Pass::Eval)
+        self.walk_up(pass != Pass::Eval, self.plan.layers.len())
+    }
+
+    /// Evaluation walk up to blob `name`; those above keep what they held.
+    pub fn forward_to(&mut self, name: &str) -> Result<()> {
+        let top = self.plan.layer_index(name)?;
+        self.walk_up(false, top + 1)
     }
 
     /// Loss and ranks of the batch in hand, summed over its images.
@@ -97,7 +103,7 @@ impl<B: Backend> Net<B> {
     }
 
     fn whole_step(&mut self, update: &Update) -> Result<()> {
-        self.walk_up(true)?;
+        self.walk_up(true, self.plan.layers.len())?;
         self.walk_down(true)?;
         self.move_params(update)
     }
@@ -117,9 +123,9 @@ impl<B: Backend> Net<B> {
         self.backend.set_scalars(&step, &mut self.scalars)
     }
 
-    fn walk_up(&mut self, dropping: bool) -> Result<()> {
+    fn walk_up(&mut self, dropping: bool, layers: usize) -> Result<()> {
         let N = self.N;
-        for (i, layer) in self.plan.layers.iter().enumerate() {
+        for (i, layer) in self.plan.layers[..layers].iter().enumerate() {
             let (below, above) = self.blobs.split_at_mut(i);
             let x = below.last().map_or(&self.input, |blob| &blob.y);
             let Blob { y, switches } = &mut above[0];
@@ -218,6 +224,6 @@ impl<B: Backend> Net<B> {
     }
 }
 
-fn switched<T>(switches: Option<T>, layer: &Layer) -> Result<T> {
+pub(super) fn switched<T>(switches: Option<T>, layer: &Layer) -> Result<T> {
     switches.ok_or_else(|| Error::Usage(format!("{} records no switches", layer.name)))
 }

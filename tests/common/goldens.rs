@@ -111,6 +111,12 @@ impl Case {
         self.parameters[key].as_bool().unwrap_or_else(|| panic!("{}: no flag {key}", self.name))
     }
 
+    /// The entries of an object, name by name.
+    pub fn entries(&self, key: &str) -> impl Iterator<Item = (&str, &Value)> {
+        let object = self.parameters[key].as_object().unwrap_or_else(|| panic!("{}: no object {key}", self.name));
+        object.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
     /// A list of numbers.
     pub fn numbers(&self, key: &str) -> Vec<f64> {
         let list = self.parameters[key].as_array().unwrap_or_else(|| panic!("{}: no list {key}", self.name));

@@ -19,6 +19,7 @@ mod print;
 mod table;
 mod terminal;
 mod train;
+mod visualize;
 
 /// Train ZFNet (Zeiler & Fergus 2013) end to end, and look at what it learned.
 #[derive(Parser)]
@@ -36,6 +37,7 @@ enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Info(info::Args),
+    Visualize(visualize::Args),
     Bench(bench::Args),
 }
 
@@ -48,6 +50,7 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Info(args) => info::run(args),
+        Command::Visualize(args) => visualize::run(args),
         Command::Bench(args) => bench::run(args),
     }
 }

@@ -1,0 +1,26 @@
+//! `zfnet visualize`: one file a figure.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+mod top9;
+
+/// Draw what a trained network has learned
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    figure: Figure,
+}
+
+#[derive(Subcommand)]
+enum Figure {
+    Top9(top9::Args),
+}
+
+/// Runs the subcommand.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.figure {
+        Figure::Top9(args) => top9::run(args),
+    }
+}

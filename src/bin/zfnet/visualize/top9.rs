@@ -1,0 +1,214 @@
+//! `zfnet visualize top9`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use zfnet::data::packed::{Dataset, Split};
+use zfnet::error::{Error, Result};
+use zfnet::net::{LayerOp, Net, Plan, Reverse};
+use zfnet::ops::Backend;
+use zfnet::ops::pool::UnpoolMode;
+use zfnet::report::top9;
+use zfnet::train::device::Job;
+use zfnet::train::evaluate::same_classes;
+use zfnet::train::model::Model;
+use zfnet::understand::search::{Search, subject};
+use zfnet::understand::{Maps, Top};
+
+use crate::bar::Bar;
+use crate::machine::Machine;
+use crate::print::{answer, talk};
+
+/// Images, and projections, in a pass.
+const BATCH: usize = 32;
+
+/// How often the search is saved.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+
+/// The nine strongest activations of each map, projected to pixels, beside the image patches
+///
+/// One pass over the split finds, for every map, the strongest activation of each image,
+/// and keeps nine. It is saved in OUT every ten seconds: a search that was stopped goes
+/// on where it stood, and one that is finished is not made again. Each activation is then
+/// projected to pixels alone, and drawn beside the image patch it looked at.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  zfnet visualize top9 runs/photos --data data/photos\n  \
+    zfnet visualize top9 runs/photos --data data/photos --layers conv2,conv4 --maps all --method guided")]
+pub struct Args {
+    /// Folder of a run, or a checkpoint file
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+
+    /// Packed data set
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+
+    /// Layers, by name, or all [default: the convolutions]
+    #[arg(long, value_name = "NAME,..|all", value_delimiter = ',')]
+    layers: Vec<String>,
+
+    /// Maps of each layer: random:N, all, or numbers
+    #[arg(long, value_name = "random:N|all|K,..", default_value = "random:16")]
+    maps: Maps,
+
+    /// Which images: train or val
+    #[arg(long, default_value = "val")]
+    split: Split,
+
+    /// Rules of the way down: deconvnet, gradient or guided
+    #[arg(long, value_name = "NAME", default_value = "deconvnet")]
+    method: Reverse,
+
+    /// Where pooling windows overlap: add, or set (the last one wins)
+    #[arg(long, value_name = "add|set", default_value = "add")]
+    unpool: UnpoolMode,
+
+    /// Which checkpoint of the run: best, last, epoch-N
+    #[arg(long, value_name = "WHICH", default_value = "best")]
+    checkpoint: String,
+
+    /// Folder for the figures [default: RUN/figures]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let device = args.machine.open()?;
+    let model = Model::open(&args.run, &args.checkpoint)?;
+    let data = Dataset::open(&args.data)?;
+    same_classes(&model.checkpoint.header.classes, data.classes(), &model.path, data.root())?;
+    let record = model.checkpoint.header.record;
+    if data.size() != record {
+        let (at, size) = (args.data.display(), data.size());
+        anyhow::bail!(
+            "the run was trained on {record}-pixel records and {at} has {size}: pack it with --size {record}"
+        );
+    }
+    if data.split(args.split).is_empty() {
+        anyhow::bail!("{} has no {} images: choose another --split", args.data.display(), args.split);
+    }
+    let layers = layers(&args.layers, &model.plan)?;
+    let seed = model.config.train.seed;
+    let choose = |name: &String| args.maps.of(&model.plan.layers[model.plan.layer_index(name)?], seed);
+    let maps = layers.iter().map(choose).collect::<Result<Vec<_>>>()?;
+    let out = args.out.clone().unwrap_or_else(|| folder(&model.path));
+    fs::create_dir_all(&out).map_err(Error::io("create", &out))?;
+    let figures = device.run(Draw { args, model: &model, data: &data, layers: &layers, maps: &maps, out: &out })?;
+    if args.json {
+        let answer = json!({
+            "checkpoint": model.path,
+            "split": args.split.name(),
+            "images": data.split(args.split).len(),
+            "reverse": Reverse { unpool: args.unpool, ..args.method },
+            "figures": figures,
+        });
+        answer!("{answer}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Beside the checkpoint, which lies in the run's folder.
+fn folder(checkpoint: &Path) -> PathBuf {
+    checkpoint.parent().unwrap_or(Path::new(".")).join("figures")
+}
+
+/// The layers' names, checked.
+fn layers(asked: &[String], plan: &Plan) -> Result<Vec<String>> {
+    let chosen = plan.layers.iter().filter(|layer| match asked {
+        [] => matches!(layer.op, LayerOp::Conv { .. }),
+        [all] if all == "all" => true,
+        names => names.contains(&layer.name),
+    });
+    if asked != ["all"] {
+        asked.iter().try_for_each(|name| plan.layer_index(name).map(|_| ()))?;
+    }
+    Ok(chosen.map(|layer| layer.name.clone()).collect())
+}
+
+struct Draw<'a> {
+    args: &'a Args,
+    model: &'a Model,
+    data: &'a Dataset,
+    layers: &'a [String],
+    maps: &'a [Vec<usize>],
+    out: &'a Path,
+}
+
+impl Job for Draw<'_> {
+    /// One object a figure.
+    type Output = Vec<Value>;
+
+    fn run<B: Backend>(self, backend: B) -> Result<Vec<Value>> {
+        let Draw { args, data, out, .. } = self;
+        let mut net = self.model.net(backend, BATCH)?;
+        let search = self.search(&mut net)?;
+        let reverse = Reverse { unpool: args.unpool, ..args.method };
+        let mut figures = Vec::new();
+        for (layer, maps) in self.layers.iter().zip(self.maps) {
+            let top = search.top(layer)?;
+            let units: usize = maps.iter().map(|&k| top.maps[k].len()).sum();
+            let bar = Bar::new(units as u64, layer);
+            let mut done = |projections| bar.at(projections as u64);
+            let files = top9::draw(&mut net, data, args.split, top, maps, &reverse, out, &mut done)?;
+            drop(bar);
+            self.tell(top, &files).map_err(Error::io("write to", "the standard output"))?;
+            let (png, csv) = (files.png, files.csv);
+            figures.push(json!({ "layer": layer, "maps": maps, "silent": top.silent(), "png": png, "csv": csv }));
+        }
+        Ok(figures)
+    }
+}
+
+impl Draw<'_> {
+    /// The finished search: a new one, one that goes on, or one that is there already.
+    fn search<B: Backend>(&self, net: &mut Net<B>) -> Result<Search> {
+        let (split, images) = (self.args.split, self.data.split(self.args.split).len());
+        let path = self.out.join(format!("top9-{split}.json"));
+        let new = Search::new(subject(self.model, self.data, split), &self.model.plan, self.layers, 0..images)?;
+        let mut search = match Search::load(&path, &new, &self.model.plan)? {
+            Some(saved) => saved,
+            None => new,
+        };
+        if search.finished() {
+            talk!("the search in {} is taken as it is", path.display());
+            return Ok(search);
+        }
+        if search.seen() > 0 {
+            talk!("the search in {} goes on after image {} of {images}", path.display(), search.seen());
+        }
+        let bar = Bar::new(images as u64, "search");
+        let mut saved = Instant::now();
+        search.run(net, self.data, split, &mut |search| {
+            bar.at(search.seen() as u64);
+            if saved.elapsed() >= SAVE_EVERY {
+                search.save(&path)?;
+                saved = Instant::now();
+            }
+            Ok(true)
+        })?;
+        search.save(&path)?;
+        Ok(search)
+    }
+
+    fn tell(&self, top: &Top, files: &top9::Files) -> std::io::Result<()> {
+        if self.args.json {
+            return Ok(());
+        }
+        let silent = match top.silent() {
+            0 => String::new(),
+            silent => format!("  ({silent} of {} maps silent on every image)", top.maps.len()),
+        };
+        answer!("{}{silent}", files.png.display())
+    }
+}

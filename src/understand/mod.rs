@@ -1,0 +1,18 @@
+//! What a trained network has learned, seen through its own activations.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`maps`] | which maps of a layer are looked at |
+//! | [`top`] | the strongest activations of every map, kept while images go by |
+//! | [`search`] | the pass over a split that finds them; saved, resumed, merged |
+//! | [`projection`] | units projected to pixels, cut to their receptive fields |
+
+pub mod maps;
+pub mod projection;
+pub mod search;
+pub mod top;
+
+pub use maps::Maps;
+pub use projection::Projection;
+pub use search::Search;
+pub use top::{Peak, Top};
