@@ -78,6 +78,12 @@ impl Number {
             Number::Bf16 => 2,
         }
     }
+
+    /// Channels that one thread moves at once: 16 bytes of them, or one where that does not divide C.
+    pub fn vector(self, C: usize) -> usize {
+        let widest = 16 / self.bytes();
+        if C.is_multiple_of(widest) { widest } else { 1 }
+    }
 }
 
 /// Runs every operation on device `D`.
@@ -166,6 +172,15 @@ pub(crate) use versions;
 pub(crate) fn int(op: &'static str, name: &str, size: usize) -> Result<i32> {
     i32::try_from(size)
         .map_err(|_| Error::shape(op, format!("{name} is {size}, more than a kernel counts to; use a smaller batch")))
+}
+
+/// A block for each of `rows`, whose threads share its `items`: at most 256 of them, and as many as
+/// keep them busy to the last turn.
+pub(crate) fn launch_rows(op: &'static str, kernel: &'static str, rows: usize, items: usize) -> Result<Launch> {
+    let blocks = int(op, "the number of rows", rows)?;
+    let turns = items.div_ceil(256).max(1);
+    let threads = items.div_ceil(turns).next_multiple_of(32).clamp(32, 256);
+    Ok(Launch::linear(kernel, blocks as u32, threads as u32))
 }
 
 /// What a buffer is to a launch.
