@@ -18,6 +18,7 @@ use half::bf16;
 
 use crate::device::{Arg, Device, Launch, Memory};
 use crate::error::{Error, Result};
+use crate::ops::sgd::cuda::Table;
 use crate::ops::{Role, StepScalars, Storage};
 
 /// What a network computes in on a GPU.
@@ -92,6 +93,8 @@ pub struct Gpu<D: Device> {
     pub(crate) precision: Precision,
     pub(crate) version: Version,
     pub(crate) workspace: Workspace<D>,
+    /// What the blocks of an update do, once an update was asked for.
+    pub(crate) sgd: Option<Table<D>>,
 }
 
 /// Floating-point memory of a device.
@@ -120,7 +123,7 @@ impl<D: Device> Workspace<D> {
 impl<D: Device> Gpu<D> {
     /// A backend on `device`.
     pub fn new(device: D, precision: Precision) -> Self {
-        Gpu { device, precision, version: Version::Fast, workspace: Workspace(None) }
+        Gpu { device, precision, version: Version::Fast, workspace: Workspace(None), sgd: None }
     }
 
     /// A backend in f32 on the naive kernels: the readable ones, against which the fast ones are held.
@@ -152,6 +155,27 @@ impl<D: Device> Gpu<D> {
             (Version::Naive, _) => versions[0],
             (Version::Fast, Number::F32) => versions[1],
             (Version::Fast, Number::Bf16) => versions[2],
+        }
+    }
+
+    /// What products see of the first `dst.len()` elements of a weight: in bf16 its copy, else itself.
+    pub fn download_rounded(&self, src: &GpuBuf<D::Buffer>, dst: &mut [f32]) -> Result<()> {
+        src.check("copy", "the source", dst.len())?;
+        match &src.copy {
+            Some(copy) => self.download_numbers(copy, self.number(), dst),
+            None => self.download_numbers(&src.memory, src.number, dst),
+        }
+    }
+
+    fn download_numbers(&self, src: &D::Buffer, number: Number, dst: &mut [f32]) -> Result<()> {
+        match number {
+            Number::F32 => self.device.download(src, 0, bytemuck::cast_slice_mut(dst)),
+            Number::Bf16 => {
+                let mut rounded = vec![bf16::zeroed(); dst.len()];
+                self.device.download(src, 0, bytemuck::cast_slice_mut(&mut rounded))?;
+                dst.iter_mut().zip(rounded).for_each(|(d, v)| *d = v.to_f32());
+                Ok(())
+            }
         }
     }
 
@@ -301,15 +325,7 @@ impl<D: Device> Storage for Gpu<D> {
 
     fn download(&mut self, src: &Self::Buf, dst: &mut [f32]) -> Result<()> {
         src.check("copy", "the source", dst.len())?;
-        match src.number {
-            Number::F32 => self.device.download(&src.memory, 0, bytemuck::cast_slice_mut(dst)),
-            Number::Bf16 => {
-                let mut rounded = vec![bf16::zeroed(); dst.len()];
-                self.device.download(&src.memory, 0, bytemuck::cast_slice_mut(&mut rounded))?;
-                dst.iter_mut().zip(rounded).for_each(|(d, v)| *d = v.to_f32());
-                Ok(())
-            }
-        }
+        self.download_numbers(&src.memory, src.number, dst)
     }
 
     fn download_bytes(&mut self, src: &D::Buffer, dst: &mut [u8]) -> Result<()> {
