@@ -55,6 +55,11 @@ impl Stream {
         Stream { key: [seed as u32, (seed >> 32) as u32], tag: (purpose as u32) << 24 | (lane & 0x00FF_FFFF) }
     }
 
+    /// What kernels draw the same numbers from: kernels/include/philox.cuh.
+    pub(crate) fn key_and_tag(&self) -> ([u32; 2], u32) {
+        (self.key, self.tag)
+    }
+
     /// Four words: block `block` of step `step` (the low 32 bits of each count).
     pub fn block(&self, step: u64, block: u64) -> [u32; 4] {
         philox4x32([block as u32, (block >> 32) as u32 ^ (step >> 32) as u32, step as u32, self.tag], self.key)

@@ -1,10 +1,12 @@
 use proptest::prelude::*;
+use zfnet::device::Device;
 use zfnet::ops::crop::{Crop, CropOp};
-use zfnet::ops::{Cpu, Real};
+use zfnet::ops::{Cpu, Gpu, Real, Role};
 use zfnet::philox::{Purpose, Stream};
 use zfnet::tensor::Extent;
 
 use crate::common::compare::{Tolerance, assert_close, assert_refused, assert_same_bits, assert_thread_independent};
+use crate::common::gpu::{filled, filled_bytes, filled_ints, on_gpus, poisoned, representable, written};
 use crate::common::on_cpu;
 use crate::common::values::{normal, poison};
 
@@ -71,6 +73,38 @@ proptest! {
         assert_same_bits("flip", &cut(&crop, &image, &at(left, 1), &mean), &mirrored(&plain, W, C));
     }
 }
+
+/// One subtraction in f32, so the CPU's bits; in bf16 rounded once more. Rows of less than a block's threads,
+/// and of several turns.
+fn gpu_has_the_bits_of_the_cpu(gpu: &mut Gpu<impl Device>) {
+    for (record, H, W, C) in [(13, 7, 9, 3), (5, 5, 3, 1), (181, 2, 179, 3)] {
+        let crop = Crop::new(record, Extent::new(H, W, C)).unwrap();
+        let (down, right) = ((record - H) as i32, (record - W) as i32);
+        let windows = [[0, 0, 0], [down, right, 1], [down, right, 0], [down / 2, 1, 1], [0, right / 2, 0]];
+        let (images, mean) = (bytes(1, windows.len() * crop.input().len()), mean::<f32>(&crop));
+        let expected = representable(gpu, &cut(&crop, &images, &windows, &mean));
+        let (images, at) = (filled_bytes(gpu, &images), filled_ints(gpu, &windows.concat()));
+        let mean = filled(gpu, Role::Full, &mean);
+        let mut y = poisoned(gpu, Role::Activation, expected.len());
+        gpu.crop_forward(&crop, windows.len(), &images, &at, &mean, &mut y).unwrap();
+        assert_same_bits("y", &written(gpu, &y, expected.len()), &expected);
+    }
+}
+
+fn gpu_refuses_short_buffers(gpu: &mut Gpu<impl Device>) {
+    let crop = Crop::new(11, Extent::new(8, 5, 3)).unwrap();
+    let whole = [363, 3, 363, 120];
+    for (short, reason) in ["images needs 363", "windows needs 12", "mean needs 363", "y needs 120"].iter().enumerate()
+    {
+        let [images, windows, mean, y] = [0, 1, 2, 3].map(|i| whole[i] - usize::from(i == short));
+        let (images, windows) = (filled_bytes(gpu, &vec![0; images]), filled_ints(gpu, &vec![0; windows]));
+        let mean = filled(gpu, Role::Full, &vec![0.0; mean]);
+        let mut y = filled(gpu, Role::Activation, &vec![0.0; y]);
+        assert_refused(gpu.crop_forward(&crop, 1, &images, &windows, &mean, &mut y), "crop", reason);
+    }
+}
+
+on_gpus!(gpu_has_the_bits_of_the_cpu, gpu_refuses_short_buffers);
 
 #[test]
 fn does_not_depend_on_threads() {

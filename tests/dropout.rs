@@ -1,10 +1,12 @@
+use zfnet::device::Device;
 use zfnet::ops::dropout::{Dropout, DropoutOp};
-use zfnet::ops::{Cpu, Real, StepScalars};
+use zfnet::ops::{Cpu, Gpu, Real, Role, StepScalars, Storage};
 use zfnet::philox::{Purpose, Stream};
 
 use crate::common::compare::{Tolerance, assert_close, assert_refused, assert_same_bits, assert_thread_independent};
 use crate::common::finite_difference::assert_gradient;
 use crate::common::goldens::cases;
+use crate::common::gpu::{SLACK, filled, on_gpus, representable, written};
 use crate::common::on_cpu;
 use crate::common::values::{dot, normal};
 
@@ -64,6 +66,25 @@ fn follows_the_stream<T: Real>() {
 }
 
 on_cpu!(goldens, follows_the_stream);
+
+/// The CPU's mask, and its bits; in bf16 the product in f32, rounded once. Lengths that fill no block, one, or
+/// not the last; a step of more than 32 bits.
+fn gpu_draws_the_mask_of_the_cpu(gpu: &mut Gpu<impl Device>) {
+    for (p, len, step) in [(0.5, 1027, 9), (0.3, 3, 5 + (1 << 32)), (0.9, 512, u64::MAX), (0.0, 517, 0)] {
+        let dropout = Dropout::new(p, SEED, LAYER).unwrap();
+        let mut x = representable(gpu, &normal::<f32>(1, len));
+        let expected = representable(gpu, &apply(&dropout, step, &x));
+        x.resize(len + SLACK, f32::NAN);
+        let mut x = filled(gpu, Role::Activation, &x);
+        let mut scalars = gpu.alloc_scalars().unwrap();
+        gpu.set_scalars(&StepScalars { step, ..StepScalars::default() }, &mut scalars).unwrap();
+        gpu.dropout(&dropout, &scalars, len, &mut x).unwrap();
+        assert_same_bits(&format!("p {p}, {len} elements"), &written(gpu, &x, len), &expected);
+        assert_refused(gpu.dropout(&dropout, &scalars, len + SLACK + 1, &mut x), "dropout", "x needs");
+    }
+}
+
+on_gpus!(gpu_draws_the_mask_of_the_cpu);
 
 #[test]
 fn keeps_the_expectation() {

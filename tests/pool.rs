@@ -1,6 +1,7 @@
 use proptest::prelude::*;
+use zfnet::device::Device;
 use zfnet::ops::pool::{Pool, PoolOp, Rounding, UnpoolMode};
-use zfnet::ops::{Cpu, Real};
+use zfnet::ops::{Cpu, Gpu, Real, Role, Storage};
 use zfnet::tensor::Extent;
 
 use crate::common::compare::{
@@ -8,6 +9,7 @@ use crate::common::compare::{
 };
 use crate::common::finite_difference::assert_gradient;
 use crate::common::goldens::{Case, cases};
+use crate::common::gpu::{filled, filled_bytes, on_gpus, poisoned, representable, written};
 use crate::common::layout::nchw_to_nhwc;
 use crate::common::on_cpu;
 use crate::common::values::{cast, distinct, dot, normal, poison, whole};
@@ -154,6 +156,91 @@ proptest! {
         }
     }
 }
+
+/// y and switches from a GPU.
+fn gpu_forward(gpu: &mut Gpu<impl Device>, pool: &Pool, N: usize, x: &[f32]) -> (Vec<f32>, Vec<u8>) {
+    let len = N * pool.output().len();
+    let x = filled(gpu, Role::Activation, x);
+    let (mut y, mut switches) =
+        (poisoned(gpu, Role::Activation, len), filled_bytes(gpu, &vec![NO_SWITCH; len + SLACK]));
+    gpu.pool_forward(pool, N, &x, &mut y, &mut switches).unwrap();
+    let mut codes = vec![0; len + SLACK];
+    gpu.download_bytes(&switches, &mut codes).unwrap();
+    assert_eq!(codes.split_off(len), [NO_SWITCH; SLACK], "wrote past the end");
+    (written(gpu, &y, len), codes)
+}
+
+fn gpu_unpool(
+    gpu: &mut Gpu<impl Device>,
+    pool: &Pool,
+    N: usize,
+    mode: UnpoolMode,
+    y: &[f32],
+    switches: &[u8],
+) -> Vec<f32> {
+    let (y, switches) = (filled(gpu, Role::Activation, y), filled_bytes(gpu, switches));
+    let len = N * pool.input().len();
+    let mut x = poisoned(gpu, Role::Activation, len);
+    gpu.unpool(pool, N, mode, &y, &switches, &mut x).unwrap();
+    written(gpu, &x, len)
+}
+
+/// The kernels against the definition, whole numbers so that all sums are exact; then random ones, whose
+/// sums have the CPU's order and so its bits, but for the one rounding of storing them.
+fn gpu_agrees_with_definition(gpu: &mut Gpu<impl Device>) {
+    for (H, W, C, kernel, stride, ceil, N) in [
+        (7, 9, 5, 3, 2, true, 3),    // no vectors
+        (8, 6, 12, 3, 2, true, 1),   // vectors in f32
+        (9, 7, 24, 3, 2, false, 2),  // vectors in both; more than a block's threads to a row in f32
+        (6, 11, 3, 2, 3, true, 2),   // positions that no window covers
+        (5, 8, 8, 4, 1, false, 1),   // 16 windows to a position
+        (3, 40, 264, 3, 2, true, 1), // several turns of a block
+    ] {
+        let pool = pool(H, W, C, kernel, stride, ceil);
+        let x = whole(C as u32, N * pool.input().len(), 4);
+        let (expected, expected_switches) = naive::forward(&pool, N, &x);
+        let (y, switches) = gpu_forward(gpu, &pool, N, &cast(&x));
+        assert_close("y", &y, &expected, Tolerance::EXACT);
+        assert_same_bits("switches", &switches, &expected_switches);
+        let dy = whole(1, y.len(), 15);
+        let random = representable(gpu, &normal::<f32>(2, y.len()));
+        for (mode, add) in [(UnpoolMode::Add, true), (UnpoolMode::Set, false)] {
+            let dx = gpu_unpool(gpu, &pool, N, mode, &cast(&dy), &switches);
+            assert_close("dx", &dx, &naive::unpool(&pool, N, add, &dy, &switches), Tolerance::EXACT);
+            let dx = gpu_unpool(gpu, &pool, N, mode, &random, &switches);
+            let expected = representable(gpu, &unpool(&pool, N, mode, &random, &switches));
+            assert_same_bits("dx", &dx, &expected);
+        }
+    }
+}
+
+fn gpu_hides_no_nan(gpu: &mut Gpu<impl Device>) {
+    let pool = pool(5, 5, 16, 3, 2, false);
+    for position in [0, 4, 8] {
+        let mut x = representable(gpu, &normal::<f32>(10, pool.input().len()));
+        x[(position / 3 * 5 + position % 3) * 16 + 3] = f32::NAN;
+        let ((y, switches), (expected, expected_switches)) = (gpu_forward(gpu, &pool, 1, &x), forward(&pool, 1, &x));
+        assert!(y[3].is_nan(), "NaN at tap {position}");
+        let nans = |v: &[f32]| v.iter().map(|v| v.is_nan()).collect::<Vec<_>>();
+        assert_eq!(nans(&y), nans(&expected));
+        assert_same_bits("switches", &switches, &expected_switches);
+    }
+}
+
+fn gpu_refuses_short_buffers(gpu: &mut Gpu<impl Device>) {
+    let (pool, N) = (pool(7, 9, 3, 3, 2, true), 2);
+    let (image, map) = (N * pool.input().len(), N * pool.output().len());
+    for (x, y, switches, name) in [(1, 0, 0, "x"), (0, 1, 0, "y"), (0, 0, 1, "switches")] {
+        let mut x = filled(gpu, Role::Activation, &vec![0.0; image - x]);
+        let mut y = filled(gpu, Role::Activation, &vec![0.0; map - y]);
+        let mut switches = filled_bytes(gpu, &vec![0; map - switches]);
+        assert_refused(gpu.pool_forward(&pool, N, &x, &mut y, &mut switches), "pool", &format!("{name} needs"));
+        let refusal = gpu.unpool(&pool, N, UnpoolMode::Add, &y, &switches, &mut x);
+        assert_refused(refusal, "unpool", &format!("{name} needs"));
+    }
+}
+
+on_gpus!(gpu_agrees_with_definition, gpu_hides_no_nan, gpu_refuses_short_buffers);
 
 #[test]
 fn gradient() {

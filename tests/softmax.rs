@@ -1,13 +1,15 @@
+use zfnet::device::Device;
 use zfnet::ops::softmax::{LossSums, SoftmaxOp};
-use zfnet::ops::{Cpu, Real};
+use zfnet::ops::{Cpu, Gpu, Real, Role};
 
 use crate::common::compare::{
     Tolerance, assert_close, assert_refused, assert_same_bits, assert_thread_independent, roundoff,
 };
 use crate::common::finite_difference::assert_gradient;
 use crate::common::goldens::cases;
+use crate::common::gpu::{filled, filled_ints, on_gpus, poisoned, representable, store_roundoff, written};
 use crate::common::on_cpu;
-use crate::common::values::{normal, poison};
+use crate::common::values::{cast, normal, poison, whole};
 
 /// Sums, and dz.
 fn loss<T: Real>(C: usize, z: &Vec<T>, labels: &Vec<i32>) -> (LossSums, Vec<T>) {
@@ -77,6 +79,97 @@ fn equal_logits<T: Real>() {
 }
 
 on_cpu!(goldens, extreme_logits, equal_logits);
+
+/// Sums, and dz, from a GPU; twice, and once without the gradient: the same bits.
+fn gpu_loss(gpu: &mut Gpu<impl Device>, C: usize, z: &[f32], labels: &[i32]) -> (LossSums, Vec<f32>) {
+    let N = labels.len();
+    let (z, labels) = (filled(gpu, Role::Activation, z), filled_ints(gpu, labels));
+    let mut run = |with_gradient: bool| {
+        let mut dz = poisoned(gpu, Role::Activation, N * C);
+        let mut tally = gpu.alloc_tally().unwrap();
+        gpu.softmax_loss(N, C, &z, &labels, with_gradient.then_some(&mut dz), &mut tally).unwrap();
+        let posted = gpu.post_tally(&tally).unwrap();
+        (gpu.read_tally(posted).unwrap(), written(gpu, &dz, N * C))
+    };
+    let ((sums, dz), (again, dz_again), (without, untouched)) = (run(true), run(true), run(false));
+    assert_same_bits("dz", &dz, &dz_again);
+    for other in [again, without] {
+        assert_same_bits("loss", &[other.loss], &[sums.loss]);
+        assert_eq!((other.top1, other.top5), (sums.top1, sums.top5));
+    }
+    assert!(untouched.iter().all(|v| v.is_nan()));
+    (sums, dz)
+}
+
+fn gpu_softmax(gpu: &mut Gpu<impl Device>, N: usize, C: usize, z: &[f32]) -> Vec<f32> {
+    let z = filled(gpu, Role::Activation, z);
+    let mut p = poisoned(gpu, Role::Activation, N * C);
+    gpu.softmax(N, C, &z, &mut p).unwrap();
+    written(gpu, &p, N * C)
+}
+
+/// Half a unit in the last place of f32, then of bf16 where results are stored so.
+fn stored(gpu: &Gpu<impl Device>) -> f64 {
+    roundoff::<f32>() + store_roundoff(gpu) * 1.01
+}
+
+/// All is computed in f64. exp and log err by a unit in the last place, a sum of C terms by C half units, so L
+/// and the logarithm of a probability by less than this.
+fn log_error(C: usize) -> f64 {
+    (C as f64 + 8.0) * roundoff::<f64>()
+}
+
+/// Against the CPU in f64: random logits, and whole ones with many ties.
+fn gpu_agrees_with_oracle(gpu: &mut Gpu<impl Device>) {
+    for (N, C) in [(1, 7), (5, 33), (67, 11), (3, 1003)] {
+        let random = representable(gpu, &normal::<f32>(1, N * C).iter().map(|v| 3.0 * v).collect::<Vec<_>>());
+        let ties = cast::<f64, f32>(&whole(2, N * C, 2));
+        let labels: Vec<i32> = (0..N).map(|n| (n * 29 % C) as i32).collect();
+        for z in [random, ties] {
+            let z64 = cast::<f32, f64>(&z);
+            let ((sums, dz), (expected, expected_dz)) = (gpu_loss(gpu, C, &z, &labels), loss(C, &z64, &labels));
+            assert_eq!((sums.top1, sums.top5), (expected.top1, expected.top5), "{N} images, {C} classes");
+            // N losses, added in any order.
+            let allowed = Tolerance { rel: 2.0 * N as f64 * roundoff::<f64>(), abs: 2.0 * N as f64 * log_error(C) };
+            assert_close("loss", &[sums.loss], &[expected.loss], allowed);
+            let tolerance = Tolerance { rel: stored(gpu), abs: 2.0 * log_error(C) };
+            assert_close("dz", &dz, &expected_dz, tolerance);
+            let tolerance = Tolerance::rel(stored(gpu) + 2.0 * log_error(C));
+            assert_close("p", &gpu_softmax(gpu, N, C, &z), &softmax(N, C, &z64), tolerance);
+        }
+    }
+}
+
+/// As on the CPU: [`extreme_logits`] and [`nan_is_not_hidden`].
+fn gpu_takes_any_logits(gpu: &mut Gpu<impl Device>) {
+    let z = [1e4, -1e4, 0.0, -1e4, -1e4, 1e4];
+    let largest = f64::from(representable(gpu, &[1e4])[0]);
+    let (sums, dz) = gpu_loss(gpu, 3, &z, &[1, 2]);
+    assert_eq!((sums.loss, sums.top1, sums.top5), (2.0 * largest, 1, 2));
+    assert_close("dz", &dz, &[0.5, -0.5, 0.0, 0.0, 0.0, 0.0], Tolerance::EXACT);
+    assert_close("p", &gpu_softmax(gpu, 2, 3, &z), &[1.0, 0.0, 0.0, 0.0, 0.0, 1.0], Tolerance::EXACT);
+    for (bad, label) in [(f32::NAN, 0), (f32::NAN, 1), (f32::INFINITY, 1), (f32::INFINITY, 2)] {
+        let (sums, dz) = gpu_loss(gpu, 3, &[0.0, bad, 1.0, 3.0, 2.0, 1.0], &[label, 0]);
+        assert!(!sums.loss.is_finite(), "label {label}: loss {}", sums.loss);
+        assert_eq!((sums.top1, sums.top5), (1, 1), "label {label}: the second image alone is right");
+        assert!(dz[..3].iter().any(|v| v.is_nan()) && dz[3..].iter().all(|v| v.is_finite()));
+    }
+    for label in [-1, 3, i32::MAX] {
+        assert!(gpu_loss(gpu, 3, &[1.0, 2.0, 3.0], &[label]).0.loss.is_nan(), "label {label}");
+    }
+}
+
+fn gpu_refuses_short_buffers(gpu: &mut Gpu<impl Device>) {
+    for (z, labels, dz, reason) in [(9, 2, 10, "z needs 10"), (10, 1, 10, "labels needs 8"), (10, 2, 9, "dz needs 10")]
+    {
+        let labels = filled_ints(gpu, &vec![0; labels]);
+        let [z, mut dz] = [z, dz].map(|len| filled(gpu, Role::Activation, &vec![0.0; len]));
+        let mut tally = gpu.alloc_tally().unwrap();
+        assert_refused(gpu.softmax_loss(2, 5, &z, &labels, Some(&mut dz), &mut tally), "softmax", reason);
+    }
+}
+
+on_gpus!(gpu_agrees_with_oracle, gpu_takes_any_logits, gpu_refuses_short_buffers);
 
 #[test]
 fn gradient() {

@@ -18,6 +18,7 @@ use half::bf16;
 
 use crate::device::{Arg, Device, Launch, Memory};
 use crate::error::{Error, Result};
+use crate::ops::sgd::cuda::Table;
 use crate::ops::{Role, StepScalars, Storage};
 
 /// What a network computes in on a GPU.
@@ -78,6 +79,12 @@ impl Number {
             Number::Bf16 => 2,
         }
     }
+
+    /// Channels that one thread moves at once: 16 bytes of them, or one where that does not divide C.
+    pub fn vector(self, C: usize) -> usize {
+        let widest = 16 / self.bytes();
+        if C.is_multiple_of(widest) { widest } else { 1 }
+    }
 }
 
 /// Runs every operation on device `D`.
@@ -86,6 +93,8 @@ pub struct Gpu<D: Device> {
     pub(crate) precision: Precision,
     pub(crate) version: Version,
     pub(crate) workspace: Workspace<D>,
+    /// What the blocks of an update do, once an update was asked for.
+    pub(crate) sgd: Option<Table<D>>,
 }
 
 /// Floating-point memory of a device.
@@ -114,7 +123,7 @@ impl<D: Device> Workspace<D> {
 impl<D: Device> Gpu<D> {
     /// A backend on `device`.
     pub fn new(device: D, precision: Precision) -> Self {
-        Gpu { device, precision, version: Version::Fast, workspace: Workspace(None) }
+        Gpu { device, precision, version: Version::Fast, workspace: Workspace(None), sgd: None }
     }
 
     /// A backend in f32 on the naive kernels: the readable ones, against which the fast ones are held.
@@ -149,6 +158,27 @@ impl<D: Device> Gpu<D> {
         }
     }
 
+    /// What products see of the first `dst.len()` elements of a weight: in bf16 its copy, else itself.
+    pub fn download_rounded(&self, src: &GpuBuf<D::Buffer>, dst: &mut [f32]) -> Result<()> {
+        src.check("copy", "the source", dst.len())?;
+        match &src.copy {
+            Some(copy) => self.download_numbers(copy, self.number(), dst),
+            None => self.download_numbers(&src.memory, src.number, dst),
+        }
+    }
+
+    fn download_numbers(&self, src: &D::Buffer, number: Number, dst: &mut [f32]) -> Result<()> {
+        match number {
+            Number::F32 => self.device.download(src, 0, bytemuck::cast_slice_mut(dst)),
+            Number::Bf16 => {
+                let mut rounded = vec![bf16::zeroed(); dst.len()];
+                self.device.download(src, 0, bytemuck::cast_slice_mut(&mut rounded))?;
+                dst.iter_mut().zip(rounded).for_each(|(d, v)| *d = v.to_f32());
+                Ok(())
+            }
+        }
+    }
+
     fn upload_slice<T: NoUninit>(&self, src: &[T], dst: &mut D::Buffer) -> Result<()> {
         self.device.upload(bytemuck::cast_slice(src), dst, 0)
     }
@@ -166,6 +196,15 @@ pub(crate) use versions;
 pub(crate) fn int(op: &'static str, name: &str, size: usize) -> Result<i32> {
     i32::try_from(size)
         .map_err(|_| Error::shape(op, format!("{name} is {size}, more than a kernel counts to; use a smaller batch")))
+}
+
+/// A block for each of `rows`, whose threads share its `items`: at most 256 of them, and as many as
+/// keep them busy to the last turn.
+pub(crate) fn launch_rows(op: &'static str, kernel: &'static str, rows: usize, items: usize) -> Result<Launch> {
+    let blocks = int(op, "the number of rows", rows)?;
+    let turns = items.div_ceil(256).max(1);
+    let threads = items.div_ceil(turns).next_multiple_of(32).clamp(32, 256);
+    Ok(Launch::linear(kernel, blocks as u32, threads as u32))
 }
 
 /// What a buffer is to a launch.
@@ -287,15 +326,7 @@ impl<D: Device> Storage for Gpu<D> {
 
     fn download(&mut self, src: &Self::Buf, dst: &mut [f32]) -> Result<()> {
         src.check("copy", "the source", dst.len())?;
-        match src.number {
-            Number::F32 => self.device.download(&src.memory, 0, bytemuck::cast_slice_mut(dst)),
-            Number::Bf16 => {
-                let mut rounded = vec![bf16::zeroed(); dst.len()];
-                self.device.download(&src.memory, 0, bytemuck::cast_slice_mut(&mut rounded))?;
-                dst.iter_mut().zip(rounded).for_each(|(d, v)| *d = v.to_f32());
-                Ok(())
-            }
-        }
+        self.download_numbers(&src.memory, src.number, dst)
     }
 
     fn download_bytes(&mut self, src: &D::Buffer, dst: &mut [u8]) -> Result<()> {

@@ -70,6 +70,20 @@ pub fn filled<D: Device>(gpu: &mut Gpu<D>, role: Role, values: &[f32]) -> GpuBuf
     buffer
 }
 
+/// Device bytes that hold `values`.
+pub fn filled_bytes<D: Device>(gpu: &mut Gpu<D>, values: &[u8]) -> D::Buffer {
+    let mut buffer = gpu.alloc_bytes(values.len()).unwrap();
+    gpu.upload_bytes(values, &mut buffer).unwrap();
+    buffer
+}
+
+/// Device integers that hold `values`.
+pub fn filled_ints<D: Device>(gpu: &mut Gpu<D>, values: &[i32]) -> D::Buffer {
+    let mut buffer = gpu.alloc_ints(values.len()).unwrap();
+    gpu.upload_ints(values, &mut buffer).unwrap();
+    buffer
+}
+
 /// A buffer of NaNs for `len` values and [`SLACK`] more.
 pub fn poisoned<D: Device>(gpu: &mut Gpu<D>, role: Role, len: usize) -> GpuBuf<D::Buffer> {
     filled(gpu, role, &vec![f32::NAN; len + SLACK])

@@ -8,6 +8,7 @@
 //! cut at the same place as the image. Values stay in about [-128, 128].
 
 mod cpu;
+mod cuda;
 
 use crate::error::{Error, Result};
 use crate::ops::Storage;

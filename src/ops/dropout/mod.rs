@@ -11,6 +11,7 @@
 //! and a resumed run continues with the one it would have drawn.
 
 mod cpu;
+mod cuda;
 
 use crate::error::{Error, Result};
 use crate::ops::Storage;

@@ -13,6 +13,7 @@
 //! the derivative at x = 0 is taken as 0.
 
 mod cpu;
+mod cuda;
 
 use crate::error::Result;
 use crate::ops::Storage;

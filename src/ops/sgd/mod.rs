@@ -19,6 +19,7 @@
 //! untouched. The cap on the L2 norm is radius sqrt(M): 1.2124 for conv1.
 
 mod cpu;
+pub(super) mod cuda;
 
 use crate::error::Result;
 use crate::ops::Storage;

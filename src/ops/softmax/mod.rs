@@ -13,6 +13,7 @@
 //! (m's own derivative cancels).
 
 mod cpu;
+mod cuda;
 
 use crate::error::Result;
 use crate::ops::Storage;

@@ -1,0 +1,102 @@
+//! Softmax with cross-entropy on a GPU: kernels/softmax.cu.
+
+use bytemuck::{NoUninit, Pod, Zeroable};
+
+use super::{LossSums, SoftmaxOp};
+use crate::device::{Arg, Device, Launch};
+use crate::error::Result;
+use crate::ops::gpu::{Version, check_bytes, int, versions};
+use crate::ops::{Gpu, Storage};
+
+/// kernels/include/geometry/softmax.cuh.
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct Geometry {
+    N: i32,
+    C: i32,
+}
+
+impl Geometry {
+    fn new(N: usize, C: usize) -> Result<Self> {
+        Ok(Geometry { N: int("softmax", "N", N)?, C: int("softmax", "C", C)? })
+    }
+}
+
+/// [`LossSums`] in a device's memory.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Tally {
+    loss: f64,
+    top1: u32,
+    top5: u32,
+}
+
+impl<D: Device> Gpu<D> {
+    /// A block of 4 warps to an image; naive, a thread.
+    fn softmax_launch(&self, kernel: &'static str, N: usize) -> Result<Launch> {
+        match self.version {
+            Version::Naive => Launch::elementwise(kernel, N, 32),
+            Version::Fast => Ok(Launch::linear(kernel, int("softmax", "N", N)? as u32, 128)),
+        }
+    }
+
+    fn download_tally(&self, tally: &D::Buffer) -> Result<LossSums> {
+        let mut sums = Tally::zeroed();
+        self.device.download(tally, 0, bytemuck::bytes_of_mut(&mut sums))?;
+        Ok(LossSums { loss: sums.loss, top1: sums.top1 as usize, top5: sums.top5 as usize })
+    }
+}
+
+impl<D: Device> SoftmaxOp for Gpu<D> {
+    type Tally = D::Buffer; // one `Tally`
+    type Posted = LossSums;
+
+    fn alloc_tally(&self) -> Result<D::Buffer> {
+        self.alloc_bytes(size_of::<Tally>())
+    }
+
+    fn post_tally(&mut self, tally: &D::Buffer) -> Result<LossSums> {
+        self.download_tally(tally)
+    }
+
+    fn read_tally(&mut self, posted: LossSums) -> Result<LossSums> {
+        Ok(posted)
+    }
+
+    fn softmax_loss(
+        &mut self,
+        N: usize,
+        C: usize,
+        z: &Self::Buf,              // (N, C)
+        labels: &D::Buffer,         // (N)
+        dz: Option<&mut Self::Buf>, // (N, C)
+        tally: &mut D::Buffer,
+    ) -> Result<()> {
+        let geometry = Geometry::new(N, C)?;
+        check_bytes("softmax", "labels", labels, N * size_of::<i32>())?;
+        let kernels = if dz.is_some() { versions!("softmax_backward") } else { versions!("softmax_loss") };
+        let launch = self.softmax_launch(self.choose(kernels), N)?;
+        let shares = self.workspace.room(&self.device, N * size_of::<Tally>())?;
+        let mut args = vec![Arg::geometry(&geometry), z.read("softmax", "z", N * C)?, Arg::input(labels)];
+        if let Some(dz) = dz {
+            args.push(dz.write("softmax", "dz", N * C)?);
+        }
+        args.push(Arg::output(shares));
+        self.device.launch(&launch, &args)?;
+        let args = [Arg::geometry(&geometry), Arg::input(shares), Arg::output(tally)];
+        self.device.launch(&Launch::linear("softmax_sum_1", 1, 32), &args)
+    }
+
+    fn softmax(
+        &mut self,
+        N: usize,
+        C: usize,
+        z: &Self::Buf,     // (N, C)
+        p: &mut Self::Buf, // (N, C)
+    ) -> Result<()> {
+        let geometry = Geometry::new(N, C)?;
+        let launch = self.softmax_launch(self.choose(versions!("softmax_forward")), N)?;
+        let args = [Arg::geometry(&geometry), z.read("softmax", "z", N * C)?, p.write("softmax", "p", N * C)?];
+        self.device.launch(&launch, &args)
+    }
+}
