@@ -1,3 +1,5 @@
+mod gpu;
+
 use proptest::prelude::*;
 use zfnet::ops::conv::{Conv, ConvOp};
 use zfnet::ops::{Cpu, Real};
@@ -107,27 +109,50 @@ mod naive {
 }
 
 /// All three directions on whole numbers, whose sums f64 and f32 hold exactly:
-/// any wrong, missing or doubled term shows. On every instruction set.
+/// any wrong, missing or doubled term shows.
+struct SixLoops {
+    x: Vec<f64>,
+    w: Vec<f64>,
+    bias: Vec<f64>,
+    dy: Vec<f64>,
+    y: Vec<f64>,
+    dx: Vec<f64>,
+    dw: Vec<f64>,
+    db: Vec<f64>,
+}
+
+impl SixLoops {
+    fn new(conv: &Conv, N: usize) -> Self {
+        let (x, w) = (whole(1, N * conv.input().len(), 4), whole(2, conv.weights(), 4));
+        let (bias, dy) = (whole(3, conv.K, 9), whole(4, N * conv.output().len(), 4));
+        let mut y: Vec<f64> = (0..dy.len()).map(|i| bias[i % conv.K]).collect();
+        let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
+        naive::terms(conv, N, |ix, iw, iy| {
+            y[iy] += x[ix] * w[iw];
+            dx[ix] += dy[iy] * w[iw];
+            dw[iw] += dy[iy] * x[ix];
+        });
+        let db: Vec<f64> = (0..conv.K).map(|k| dy.iter().skip(k).step_by(conv.K).sum()).collect();
+        SixLoops { x, w, bias, dy, y, dx, dw, db }
+    }
+
+    fn rectified(&self) -> Vec<f64> {
+        self.y.iter().map(|y| y.max(0.0)).collect()
+    }
+}
+
+/// On every instruction set.
 fn equals_six_loops<T: Real>(conv: &Conv, N: usize) {
-    let (x, w) = (whole(1, N * conv.input().len(), 4), whole(2, conv.weights(), 4));
-    let (bias, dy) = (whole(3, conv.K, 9), whole(4, N * conv.output().len(), 4));
-    let mut y: Vec<f64> = (0..dy.len()).map(|i| bias[i % conv.K]).collect();
-    let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
-    naive::terms(conv, N, |ix, iw, iy| {
-        y[iy] += x[ix] * w[iw];
-        dx[ix] += dy[iy] * w[iw];
-        dw[iw] += dy[iy] * x[ix];
-    });
-    let db: Vec<f64> = (0..conv.K).map(|k| dy.iter().skip(k).step_by(conv.K).sum()).collect();
-    let (xt, wt, bt, dyt) = (cast(&x), cast(&w), cast(&bias), cast(&dy));
-    let rectified: Vec<f64> = y.iter().map(|y| y.max(0.0)).collect();
+    let expected = SixLoops::new(conv, N);
+    let (xt, wt, bt, dyt) = (cast(&expected.x), cast(&expected.w), cast(&expected.bias), cast(&expected.dy));
+    let rectified = expected.rectified();
     for arch in archs() {
-        assert_close("y", &fprop_on::<T>(arch, conv, N, &xt, &wt, &bt, false), &y, Tolerance::EXACT);
+        assert_close("y", &fprop_on::<T>(arch, conv, N, &xt, &wt, &bt, false), &expected.y, Tolerance::EXACT);
         assert_close("relu(y)", &fprop_on::<T>(arch, conv, N, &xt, &wt, &bt, true), &rectified, Tolerance::EXACT);
-        assert_close("dx", &dgrad_on::<T>(arch, conv, N, &dyt, &wt), &dx, Tolerance::EXACT);
+        assert_close("dx", &dgrad_on::<T>(arch, conv, N, &dyt, &wt), &expected.dx, Tolerance::EXACT);
         let (dwt, dbt) = wgrad_on::<T>(arch, conv, N, &xt, &dyt);
-        assert_close("dw", &dwt, &dw, Tolerance::EXACT);
-        assert_close("db", &dbt, &db, Tolerance::EXACT);
+        assert_close("dw", &dwt, &expected.dw, Tolerance::EXACT);
+        assert_close("db", &dbt, &expected.db, Tolerance::EXACT);
     }
 }
 

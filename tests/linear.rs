@@ -1,3 +1,5 @@
+mod gpu;
+
 use zfnet::ops::linear::{Linear, LinearOp};
 use zfnet::ops::{Cpu, Real};
 
@@ -71,10 +73,21 @@ fn goldens<T: Real>() {
 
 on_cpu!(goldens);
 
-/// All three directions on whole numbers, whose sums are exact, against the definition, on every instruction set.
-fn equals_three_loops<T: Real>() {
-    for (N, inputs, outputs) in [(1, 1, 1), (1, 67, 3), (5, 3, 71), (33, 129, 37), (15, 700, 41)] {
-        let linear = Linear::new(inputs, outputs).unwrap();
+/// All three directions on whole numbers, whose sums are exact.
+struct ThreeLoops {
+    x: Vec<f64>,
+    w: Vec<f64>,
+    bias: Vec<f64>,
+    dy: Vec<f64>,
+    y: Vec<f64>,
+    dx: Vec<f64>,
+    dw: Vec<f64>,
+    db: Vec<f64>,
+}
+
+impl ThreeLoops {
+    fn new(linear: &Linear, N: usize) -> Self {
+        let Linear { inputs, outputs } = *linear;
         let (x, w) = (whole(1, N * inputs, 4), whole(2, linear.weights(), 4));
         let (bias, dy) = (whole(3, outputs, 9), whole(4, N * outputs, 4));
         let mut y: Vec<f64> = (0..N * outputs).map(|i| bias[i % outputs]).collect();
@@ -87,20 +100,33 @@ fn equals_three_loops<T: Real>() {
                 dw[o * inputs + i] += dy[n * outputs + o] * x[n * inputs + i];
             }
         }
-        let (xt, wt, bt, dyt) = (cast(&x), cast(&w), cast(&bias), cast(&dy));
-        let rectified: Vec<f64> = y.iter().map(|y| y.max(0.0)).collect();
+        ThreeLoops { x, w, bias, dy, y, dx, dw, db }
+    }
+
+    fn rectified(&self) -> Vec<f64> {
+        self.y.iter().map(|y| y.max(0.0)).collect()
+    }
+}
+
+/// On every instruction set.
+fn equals_three_loops<T: Real>() {
+    for (N, inputs, outputs) in [(1, 1, 1), (1, 67, 3), (5, 3, 71), (33, 129, 37), (15, 700, 41)] {
+        let linear = Linear::new(inputs, outputs).unwrap();
+        let expected = ThreeLoops::new(&linear, N);
+        let (xt, wt, bt, dyt) = (cast(&expected.x), cast(&expected.w), cast(&expected.bias), cast(&expected.dy));
+        let rectified = expected.rectified();
         for arch in archs() {
-            assert_close("y", &fprop_on::<T>(arch, &linear, N, &xt, &wt, &bt, false), &y, Tolerance::EXACT);
+            assert_close("y", &fprop_on::<T>(arch, &linear, N, &xt, &wt, &bt, false), &expected.y, Tolerance::EXACT);
             assert_close(
                 "relu(y)",
                 &fprop_on::<T>(arch, &linear, N, &xt, &wt, &bt, true),
                 &rectified,
                 Tolerance::EXACT,
             );
-            assert_close("dx", &dgrad_on::<T>(arch, &linear, N, &dyt, &wt), &dx, Tolerance::EXACT);
+            assert_close("dx", &dgrad_on::<T>(arch, &linear, N, &dyt, &wt), &expected.dx, Tolerance::EXACT);
             let (dwt, dbt) = wgrad_on::<T>(arch, &linear, N, &xt, &dyt);
-            assert_close("dw", &dwt, &dw, Tolerance::EXACT);
-            assert_close("db", &dbt, &db, Tolerance::EXACT);
+            assert_close("dw", &dwt, &expected.dw, Tolerance::EXACT);
+            assert_close("db", &dbt, &expected.db, Tolerance::EXACT);
         }
     }
 }

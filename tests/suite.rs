@@ -15,7 +15,6 @@ mod emulator;
 mod eval;
 mod fixture;
 mod info;
-mod kernels;
 mod linear;
 mod loader;
 mod lrn;

@@ -31,6 +31,7 @@ pub mod softmax;
 
 mod cpu;
 mod gpu;
+mod product;
 mod real;
 mod tile;
 

@@ -4,6 +4,8 @@ use half::bf16;
 use zfnet::device::Device;
 use zfnet::ops::{Gpu, GpuBuf, Precision, Role, Storage};
 
+use super::compare::roundoff;
+
 /// Every way to run an operation on the device that `open` opens.
 pub fn backends<D: Device>(open: impl Fn() -> D) -> [Gpu<D>; 4] {
     let fast = |precision| Gpu::new(open(), precision);
@@ -61,6 +63,13 @@ pub fn operand<D: Device>(gpu: &Gpu<D>, values: &[f32]) -> Vec<f32> {
 /// the last of 8 bits in bf16.
 pub fn store_roundoff<D: Device>(gpu: &Gpu<D>) -> f64 {
     if gpu.precision() == Precision::Bf16 { 2f64.powi(-8) } else { 0.0 }
+}
+
+/// What one product and addition of a sum may err by, relative to the terms' magnitudes: a
+/// rounding in f32 on CUDA cores; a tensor core truncates where it adds, so two.
+pub fn accumulation<D: Device>(gpu: &Gpu<D>) -> f64 {
+    let once = roundoff::<f32>();
+    if gpu.precision() == Precision::F32 { once } else { 2.0 * once }
 }
 
 /// A buffer that holds `values`.

@@ -22,6 +22,7 @@
 //! r = (h + d) mod t, so each parity has its own subset of the filter.
 
 mod cpu;
+mod cuda;
 
 use crate::error::{Error, Result};
 use crate::ops::Storage;

@@ -1,0 +1,188 @@
+//! Convolution on a GPU: kernels/conv.cu.
+
+use bytemuck::NoUninit;
+
+use super::{Conv, ConvOp};
+use crate::device::{Arg, Device, Launch};
+use crate::error::Result;
+use crate::ops::Gpu;
+use crate::ops::gpu::{Version, int};
+use crate::ops::product::{Divisor, LINES, Split, launch, products, tiles};
+
+/// kernels/include/geometry/conv.cuh.
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct Geometry {
+    N: i32,
+    H: i32,
+    W: i32,
+    C: i32,
+    K: i32,
+    R: i32,
+    S: i32,
+    P: i32,
+    Q: i32,
+    stride: i32,
+    pad: i32,
+    groups: i32,
+    group_C: i32,
+    group_K: i32,
+    relu: i32,
+    splits: i32,
+    split_steps: i32,
+    split_pitch: i32,
+    by_PQ: Divisor,
+    by_Q: Divisor,
+    by_SC: Divisor,
+    by_C: Divisor,
+    by_parity_HW: Divisor,
+    by_parity_W: Divisor,
+    by_K: Divisor,
+    by_taps: [Divisor; 2],
+}
+
+/// Rows and columns of the largest parity of dx.
+fn parity(conv: &Conv) -> (usize, usize) {
+    (conv.H.div_ceil(conv.stride), conv.W.div_ceil(conv.stride))
+}
+
+/// Floats of one part of wgrad: dw, then db, then up to a multiple of 16 bytes.
+fn split_pitch(conv: &Conv) -> usize {
+    (conv.weights() + conv.K).next_multiple_of(4)
+}
+
+impl Geometry {
+    fn new(op: &'static str, conv: &Conv, N: usize, relu: bool, split: Split) -> Result<Self> {
+        let size = |name, size| int(op, name, size);
+        let (parity_H, parity_W) = parity(conv);
+        let (group_C, group_K) = (conv.C / conv.groups, conv.K / conv.groups);
+        // What kernels count with an `int`: rows and depths, to the end of a tile, and offsets in
+        // one image and in the filters.
+        size("N P Q", N * conv.P * conv.Q + LINES)?;
+        size("N H W", N * parity_H * parity_W + LINES)?;
+        size("H W C", conv.R.max(conv.H) * conv.W * conv.C)?;
+        size("P Q K", conv.R.max(conv.P) * conv.Q * conv.K)?;
+        let by = |name, value| size(name, value).map(Divisor::new);
+        let taps_of_a_row = conv.S / conv.stride;
+        Ok(Geometry {
+            N: size("N", N)?,
+            H: size("H", conv.H)?,
+            W: size("W", conv.W)?,
+            C: size("C", conv.C)?,
+            K: size("K", conv.K)?,
+            R: size("R", conv.R)?,
+            S: size("S", conv.S)?,
+            P: size("P", conv.P)?,
+            Q: size("Q", conv.Q)?,
+            stride: size("stride", conv.stride)?,
+            pad: size("pad", conv.pad)?,
+            groups: size("groups", conv.groups)?,
+            group_C: size("C", group_C)?,
+            group_K: size("K", group_K)?,
+            relu: relu.into(),
+            splits: size("splits", split.splits)?,
+            split_steps: size("steps", split.steps)?,
+            split_pitch: size("K R S C", split_pitch(conv) + LINES)? - LINES as i32,
+            by_PQ: by("P Q", conv.P * conv.Q)?,
+            by_Q: by("Q", conv.Q)?,
+            by_SC: by("S C", conv.S * group_C)?,
+            by_C: by("C", group_C)?,
+            by_parity_HW: by("H W", parity_H * parity_W)?,
+            by_parity_W: by("W", parity_W)?,
+            by_K: by("K", group_K)?,
+            by_taps: [by("S", taps_of_a_row.max(1))?, by("S", taps_of_a_row + 1)?],
+        })
+    }
+}
+
+impl<D: Device> ConvOp for Gpu<D> {
+    fn conv_fprop(
+        &mut self,
+        conv: &Conv,
+        N: usize,
+        x: &Self::Buf,    // (N, H, W, C)
+        w: &Self::Buf,    // (K, R, S, C/groups)
+        bias: &Self::Buf, // (K)
+        relu: bool,
+        y: &mut Self::Buf, // (N, P, Q, K)
+    ) -> Result<()> {
+        const OP: &str = "conv_fprop";
+        let geometry = Geometry::new(OP, conv, N, relu, Split::ONE)?;
+        let kernel = self.choose_product(products!("conv_fprop"));
+        let pixels = N * conv.P * conv.Q;
+        let launch = match self.version {
+            Version::Naive => Launch::elementwise(kernel, pixels * conv.K, 256)?,
+            Version::Fast => launch(kernel, pixels, conv.K / conv.groups, 1, conv.groups)?,
+        };
+        let args = [
+            Arg::geometry(&geometry),
+            x.read(OP, "x", N * conv.input().len())?,
+            w.read_rounded(OP, "w", conv.weights())?,
+            bias.read(OP, "bias", conv.K)?,
+            y.write(OP, "y", pixels * conv.K)?,
+        ];
+        self.device.launch(&launch, &args)
+    }
+
+    fn conv_dgrad(
+        &mut self,
+        conv: &Conv,
+        N: usize,
+        dy: &Self::Buf,     // (N, P, Q, K)
+        w: &Self::Buf,      // (K, R, S, C/groups)
+        dx: &mut Self::Buf, // (N, H, W, C)
+    ) -> Result<()> {
+        const OP: &str = "conv_dgrad";
+        let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
+        let kernel = self.choose_product(products!("conv_dgrad"));
+        let (parity_H, parity_W) = parity(conv);
+        let parities = conv.stride * conv.stride;
+        let launch = match self.version {
+            Version::Naive => Launch::elementwise(kernel, N * conv.input().len(), 256)?,
+            Version::Fast => launch(kernel, N * parity_H * parity_W, conv.C / conv.groups, parities, conv.groups)?,
+        };
+        let args = [
+            Arg::geometry(&geometry),
+            dy.read(OP, "dy", N * conv.output().len())?,
+            w.read_rounded(OP, "w", conv.weights())?,
+            dx.write(OP, "dx", N * conv.input().len())?,
+        ];
+        self.device.launch(&launch, &args)
+    }
+
+    fn conv_wgrad(
+        &mut self,
+        conv: &Conv,
+        N: usize,
+        x: &Self::Buf,         // (N, H, W, C)
+        dy: &Self::Buf,        // (N, P, Q, K)
+        dw: &mut Self::Buf,    // (K, R, S, C/groups)
+        dbias: &mut Self::Buf, // (K)
+    ) -> Result<()> {
+        const OP: &str = "conv_wgrad";
+        let kernel = self.choose_product(products!("conv_wgrad"));
+        let x = x.read(OP, "x", N * conv.input().len())?;
+        let dy = dy.read(OP, "dy", N * conv.output().len())?;
+        let (filters, filter) = (conv.K / conv.groups, conv.weights() / conv.K);
+        let results = conv.weights() + conv.K;
+        if self.version == Version::Naive {
+            let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
+            let (dw, dbias) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
+            let launch = Launch::elementwise(kernel, results, 256)?;
+            return self.device.launch(&launch, &[Arg::geometry(&geometry), x, dy, dw, dbias]);
+        }
+        // Two blocks hide each other's waits for memory.
+        let split = self.split(conv.groups * tiles(filters, filter), N * conv.P * conv.Q, 2);
+        let geometry = Geometry::new(OP, conv, N, false, split)?;
+        let sums = self.workspace.room(&self.device, split.bytes(split_pitch(conv)))?;
+        let product = launch(kernel, filters, filter, split.splits, conv.groups)?;
+        let (dw_out, dbias_out) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
+        self.device.launch(&product, &[Arg::geometry(&geometry), x, dy, dw_out, dbias_out, Arg::output(sums)])?;
+        if split.splits == 1 {
+            return Ok(());
+        }
+        let (dw_out, dbias_out) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
+        let sum = Launch::elementwise("conv_wgrad_sum_2", results, 256)?;
+        self.device.launch(&sum, &[Arg::geometry(&geometry), Arg::input(sums), dw_out, dbias_out])
+    }
+}
