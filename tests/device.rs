@@ -1,7 +1,7 @@
 //! Memory and launches, alike on every device.
 
 use zfnet::device::cuda::Cuda;
-use zfnet::device::image::{ARCHS, IMAGES, USAGE};
+use zfnet::device::image::{ARCHS, IMAGES, USAGE, Usage};
 use zfnet::device::{Arg, Device, Launch, Memory};
 
 use crate::common::device::{download, emulator, on_devices, upload};
@@ -150,6 +150,24 @@ fn gpu_explains_itself() {
         }
     }
     assert!(Cuda::new(4096).is_err());
+}
+
+/// Worked out by hand from the limits of an H100: 65,536 registers, 228 KiB, 64 warps, 32 blocks.
+#[test]
+fn occupancy_by_the_tightest_limit() {
+    let of = |registers, shared, arch| Usage { kernel: "k", arch, registers, stack: 0, shared };
+    for (usage, threads, dynamic, expected) in [
+        (of(32, 0, "sm_90a"), 256, 0, Some(1.0)),           // warps: 8 blocks of 8
+        (of(128, 0, "sm_90a"), 256, 0, Some(0.25)),         // registers: 2 blocks
+        (of(129, 0, "sm_90a"), 256, 0, Some(0.125)),        // by 256 a warp: 136 count
+        (of(32, 48 * 1024, "sm_90a"), 256, 0, Some(0.5)),   // shared memory: 4 blocks of 49 KiB
+        (of(32, 0, "sm_80"), 256, 80 * 1024, Some(0.25)),   // 2 blocks of 81 KiB in 164
+        (of(16, 0, "sm_80"), 32, 0, Some(0.5)),             // 32 blocks of one warp
+        (of(255, 200 * 1024, "sm_80"), 1024, 0, Some(0.0)), // does not fit
+        (of(32, 0, "sm_75"), 256, 0, None),
+    ] {
+        assert_eq!(usage.occupancy(threads, dynamic), expected, "{usage:?}, {threads} threads, {dynamic} bytes");
+    }
 }
 
 /// The scan of build.rs gives both tables; ptxas has looked at every kernel for every architecture.

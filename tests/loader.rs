@@ -132,7 +132,7 @@ fn the_sequence_does_not_depend_on_threads_or_start() {
     for (b, batch) in reference.iter().enumerate() {
         assert_eq!((batch.epoch, batch.step, batch.len()), (b as u64 / 2, b as u64 % 2, 3));
         for (n, &index) in batch.indices.iter().enumerate() {
-            assert_eq!(batch.images[n * S * S * 3..][..S * S * 3], records(index, 1), "batch {b}, image {n}");
+            assert_eq!(batch.records()[n * S * S * 3..][..S * S * 3], records(index, 1), "batch {b}, image {n}");
             assert_eq!(batch.labels[n], [0, 1, 2, 0, 1, 2, 0, 0][index]);
             let window = &batch.windows[3 * n..3 * n + 3];
             assert!(window[0] <= 2 && window[1] <= 1 && window[2] <= 1 && window.iter().all(|&v| v >= 0));
@@ -156,7 +156,7 @@ fn sequential_order_keeps_the_last_images() {
         let indices: Vec<usize> = batches.iter().flat_map(|batch| batch.indices.clone()).collect();
         assert_eq!(indices, [0, 1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(batches[2].len(), 2);
-        assert_eq!(batches[2].images.len(), 2 * S * S * 3);
+        assert_eq!(batches[2].records().len(), 2 * S * S * 3);
         assert_eq!(batches[2].windows, [1, 1, 0, 1, 1, 0]);
         assert!(loader.next_batch().unwrap().is_none());
         assert!(loader.next_batch().unwrap().is_none());

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use super::Cost;
+use crate::device::HostMemory;
 use crate::error::Result;
 use crate::ops::conv::{Conv, ConvOp};
 use crate::ops::crop::{Crop, CropOp};
@@ -79,6 +80,8 @@ impl<B: Backend> Storage for Recorder<B> {
     type Bytes = B::Bytes;
     type Ints = B::Ints;
     type Scalars = B::Scalars;
+    type Host = B::Host;
+    type Sent = B::Sent;
     type Recorded = B::Recorded;
 
     fn alloc(&self, role: Role, len: usize) -> Result<B::Buf> {
@@ -114,6 +117,15 @@ impl<B: Backend> Storage for Recorder<B> {
     }
     fn upload_bytes(&mut self, src: &[u8], dst: &mut B::Bytes) -> Result<()> {
         self.inner.upload_bytes(src, dst)
+    }
+    fn host_memory(&self) -> HostMemory<B::Host> {
+        self.inner.host_memory()
+    }
+    fn send(&mut self, src: B::Host, len: usize, dst: B::Bytes) -> Result<B::Sent> {
+        self.inner.send(src, len, dst)
+    }
+    fn receive(&mut self, sent: B::Sent) -> Result<(B::Host, B::Bytes)> {
+        self.inner.receive(sent)
     }
     fn upload_ints(&mut self, src: &[i32], dst: &mut B::Ints) -> Result<()> {
         self.inner.upload_ints(src, dst)

@@ -8,12 +8,14 @@
 //! once the ring has filled up nothing is allocated.
 
 use std::collections::VecDeque;
+use std::ops::DerefMut;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::data::augment::{Cropper, Crops};
 use crate::data::packed::{Dataset, Split};
 use crate::data::permutation::Permutation;
+use crate::device::HostMemory;
 use crate::error::{Error, Result};
 
 /// Where batches come from: images by index. [`Dataset`] splits are the usual one.
@@ -85,10 +87,10 @@ pub enum Order {
 }
 
 /// N images on their way to the network.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Batch {
-    /// Records: (N, S, S, 3).
-    pub images: Vec<u8>,
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch<M = Vec<u8>> {
+    /// Records: (batch, S, S, 3), of which the first N are these images.
+    pub images: M,
     /// Top, left, 1 if flipped: (N, 3).
     pub windows: Vec<i32>,
     /// Classes: (N).
@@ -99,9 +101,35 @@ pub struct Batch {
     pub epoch: u64,
     /// Step within the epoch, counted from 0.
     pub step: u64,
+    /// Bytes of a record.
+    record: usize,
 }
 
-impl Batch {
+impl<M: DerefMut<Target = [u8]>> Batch<M> {
+    /// An empty batch with room for `images`.
+    fn new(images: M, record: usize) -> Self {
+        Batch { images, windows: vec![], labels: vec![], indices: vec![], epoch: 0, step: 0, record }
+    }
+
+    /// The records of its images: (N, S, S, 3).
+    pub fn records(&self) -> &[u8] {
+        &self.images[..self.len() * self.record]
+    }
+}
+
+impl<M> Batch<M> {
+    /// The memory of its records, and the rest.
+    pub fn take_memory(self) -> (M, Batch<()>) {
+        let Batch { images, windows, labels, indices, epoch, step, record } = self;
+        (images, Batch { images: (), windows, labels, indices, epoch, step, record })
+    }
+
+    /// The same with other memory for its records: what [`Batch::take_memory`] took.
+    pub fn with_memory<O>(self, images: O) -> Batch<O> {
+        let Batch { images: _, windows, labels, indices, epoch, step, record } = self;
+        Batch { images, windows, labels, indices, epoch, step, record }
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -114,8 +142,8 @@ impl Batch {
 }
 
 /// Fills batches in the background. Dropping it stops its threads.
-pub struct Loader {
-    shared: Arc<Shared>,
+pub struct Loader<M = Vec<u8>> {
+    shared: Arc<Shared<M>>,
     threads: Vec<JoinHandle<()>>,
     steps_per_epoch: u64,
 }
@@ -123,12 +151,20 @@ pub struct Loader {
 impl Loader {
     /// Batches of `batch` images of `source`, cut to `H` x `W`, filled by
     /// `threads` threads (at least one).
-    pub fn new(
+    pub fn new(source: impl Source, order: Order, batch: usize, size: (usize, usize), threads: usize) -> Result<Self> {
+        Loader::with_memory(source, order, batch, size, threads, Arc::new(|bytes| Ok(vec![0; bytes])))
+    }
+}
+
+impl<M: DerefMut<Target = [u8]> + Send + 'static> Loader<M> {
+    /// The same, with records read into memory that `memory` allocates: such as a device reads by itself.
+    pub fn with_memory(
         source: impl Source,
         order: Order,
         batch: usize,
         (H, W): (usize, usize),
         threads: usize,
+        memory: HostMemory<M>,
     ) -> Result<Self> {
         let plan = Plan::new(Box::new(source), order, batch, H, W)?;
         let steps_per_epoch = plan.steps_per_epoch;
@@ -141,7 +177,8 @@ impl Loader {
             free: Vec::new(),
             stop: false,
         };
-        let shared = Arc::new(Shared { plan, state: Mutex::new(state), work: Condvar::new(), ready: Condvar::new() });
+        let (work, ready) = (Condvar::new(), Condvar::new());
+        let shared = Arc::new(Shared { plan, memory, state: Mutex::new(state), work, ready });
         let mut loader = Loader { shared, threads: Vec::new(), steps_per_epoch };
         for i in 0..threads {
             let shared = Arc::clone(&loader.shared);
@@ -151,14 +188,9 @@ impl Loader {
         Ok(loader)
     }
 
-    /// Batches in an epoch.
-    pub fn steps_per_epoch(&self) -> u64 {
-        self.steps_per_epoch
-    }
-
     /// The next batch, or `None` behind the last one of [`Order::Sequential`].
     /// An error of a worker comes up at its batch's turn; nothing follows it.
-    pub fn next_batch(&mut self) -> Result<Option<Batch>> {
+    pub fn next_batch(&mut self) -> Result<Option<Batch<M>>> {
         let mut state = self.shared.lock();
         loop {
             if self.shared.plan.end.is_some_and(|end| state.taken >= end) {
@@ -185,12 +217,19 @@ impl Loader {
     }
 
     /// Gives a batch's buffers back, to be filled again.
-    pub fn recycle(&mut self, batch: Batch) {
+    pub fn recycle(&mut self, batch: Batch<M>) {
         self.shared.lock().free.push(batch);
     }
 }
 
-impl Drop for Loader {
+impl<M> Loader<M> {
+    /// Batches in an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.steps_per_epoch
+    }
+}
+
+impl<M> Drop for Loader<M> {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
         self.shared.work.notify_all();
@@ -234,13 +273,17 @@ impl Plan {
         Ok(Plan { source, order, cropper, batch, steps_per_epoch, first, end })
     }
 
-    /// Fills batch `b`, reusing whatever memory `out` has.
-    fn fill(&self, b: u64, out: &mut Batch) -> Result<()> {
-        let (images, record) = (self.source.images(), self.source.size().pow(2) * 3);
+    /// Bytes of a record.
+    fn record(&self) -> usize {
+        self.source.size().pow(2) * 3
+    }
+
+    /// Fills batch `b` into `out`, which was used before or is new.
+    fn fill<M: DerefMut<Target = [u8]>>(&self, b: u64, out: &mut Batch<M>) -> Result<()> {
+        let (images, record) = (self.source.images(), self.record());
         (out.epoch, out.step) = (b / self.steps_per_epoch, b % self.steps_per_epoch);
         let start = out.step as usize * self.batch;
         let N = self.batch.min(images - start);
-        out.images.resize(N * record, 0);
         out.windows.clear();
         out.labels.clear();
         out.indices.clear();
@@ -248,7 +291,7 @@ impl Plan {
             Order::Train { seed, .. } => Some(Permutation::new(seed, out.epoch, images)),
             Order::Sequential => None,
         };
-        for (position, pixels) in (start..).zip(out.images.chunks_exact_mut(record)) {
+        for (position, pixels) in (start..start + N).zip(out.images.chunks_exact_mut(record)) {
             let index = permutation.as_ref().map_or(position, |permutation| permutation.at(position));
             let window = match self.order {
                 Order::Train { seed, crops, .. } => self.cropper.draw(seed, crops, out.epoch, position as u64),
@@ -263,50 +306,42 @@ impl Plan {
 }
 
 /// What the consumer and the workers share.
-struct Shared {
+struct Shared<M> {
     plan: Plan,
-    state: Mutex<State>,
+    memory: HostMemory<M>,
+    state: Mutex<State<M>>,
     /// Signals the workers: there is room, or it is time to stop.
     work: Condvar,
     /// Signals the consumer: a batch is ready.
     ready: Condvar,
 }
 
-struct State {
+struct State<M> {
     /// Batches below this one have been claimed by a worker.
     claimed: u64,
     /// Batches below this one have gone to the consumer.
     taken: u64,
     /// Batch b waits in place b % len.
-    ring: VecDeque<Option<Result<Batch>>>,
+    ring: VecDeque<Option<Result<Batch<M>>>>,
     /// Buffers to fill.
-    free: Vec<Batch>,
+    free: Vec<Batch<M>>,
     stop: bool,
 }
 
-impl State {
+impl<M> State<M> {
     fn slot(&self, b: u64) -> usize {
         (b % self.ring.len() as u64) as usize
     }
 }
 
-impl Shared {
+impl<M> Shared<M> {
     /// A panic of another thread leaves the state whole: each change is one assignment.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<M>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A worker's life.
-    fn fill_batches(&self) {
-        while let Some((b, mut batch)) = self.claim() {
-            let mut delivery = Delivery { shared: self, b, result: None };
-            let filled = self.plan.fill(b, &mut batch);
-            delivery.result = Some(filled.map(|()| batch));
-        }
-    }
-
     /// Waits for room in the ring and takes the next batch's number, with a buffer.
-    fn claim(&self) -> Option<(u64, Batch)> {
+    fn claim(&self) -> Option<(u64, Option<Batch<M>>)> {
         let mut state = self.lock();
         loop {
             if state.stop || self.plan.end.is_some_and(|end| state.claimed >= end) {
@@ -314,22 +349,42 @@ impl Shared {
             }
             if state.claimed < state.taken + state.ring.len() as u64 {
                 state.claimed += 1;
-                return Some((state.claimed - 1, state.free.pop().unwrap_or_default()));
+                return Some((state.claimed - 1, state.free.pop()));
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
-/// Puts a worker's result in its place, also when the worker panics: the
-/// consumer must not wait for a batch that nobody fills.
-struct Delivery<'a> {
-    shared: &'a Shared,
-    b: u64,
-    result: Option<Result<Batch>>,
+impl<M: DerefMut<Target = [u8]>> Shared<M> {
+    /// A worker's life.
+    fn fill_batches(&self) {
+        while let Some((b, used)) = self.claim() {
+            let mut delivery = Delivery { shared: self, b, result: None };
+            delivery.result = Some(self.filled(b, used));
+        }
+    }
+
+    /// Batch `b`, in the memory of `used` if that is given.
+    fn filled(&self, b: u64, used: Option<Batch<M>>) -> Result<Batch<M>> {
+        let mut batch = match used {
+            Some(batch) => batch,
+            None => Batch::new((self.memory)(self.plan.batch * self.plan.record())?, self.plan.record()),
+        };
+        self.plan.fill(b, &mut batch)?;
+        Ok(batch)
+    }
 }
 
-impl Drop for Delivery<'_> {
+/// Puts a worker's result in its place, also when the worker panics: the
+/// consumer must not wait for a batch that nobody fills.
+struct Delivery<'a, M> {
+    shared: &'a Shared<M>,
+    b: u64,
+    result: Option<Result<Batch<M>>>,
+}
+
+impl<M> Drop for Delivery<'_, M> {
     fn drop(&mut self) {
         let panicked = || Err(Error::Usage(format!("a loader thread panicked while it filled batch {}", self.b)));
         let result = self.result.take().unwrap_or_else(panicked);

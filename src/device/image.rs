@@ -27,6 +27,41 @@ pub struct Usage {
     pub shared: u32,
 }
 
+/// What one multiprocessor has, from the occupancy tables of the CUDA programming guide.
+struct Multiprocessor {
+    registers: u32,
+    /// Kilobytes that blocks share out among themselves.
+    shared: u32,
+    warps: u32,
+    blocks: u32,
+}
+
+/// The multiprocessor of `arch`, where it is known.
+fn multiprocessor(arch: &str) -> Option<Multiprocessor> {
+    let shared = match arch {
+        "sm_80" => 164,
+        "sm_90" | "sm_90a" | "sm_100" | "sm_100a" => 228,
+        _ => return None,
+    };
+    Some(Multiprocessor { registers: 65_536, shared, warps: 64, blocks: 32 })
+}
+
+impl Usage {
+    /// The share of a multiprocessor's warps that are resident at once in blocks of `threads`
+    /// threads with `dynamic` bytes of dynamic shared memory; `None` for an architecture whose
+    /// limits are not known here.
+    ///
+    /// Registers are given to warps by 256, shared memory to blocks by 128 bytes and 1 KiB more.
+    pub fn occupancy(&self, threads: u32, dynamic: u32) -> Option<f64> {
+        let has = multiprocessor(self.arch)?;
+        let warps = threads.div_ceil(32).max(1);
+        let registers = (self.registers * 32).next_multiple_of(256).max(256) * warps;
+        let shared = (self.shared + dynamic).next_multiple_of(128) + 1024;
+        let blocks = (has.registers / registers).min(has.shared * 1024 / shared).min(has.warps / warps).min(has.blocks);
+        Some(f64::from(blocks * warps) / f64::from(has.warps))
+    }
+}
+
 /// Why there are no kernels, and how to get them.
-pub(super) const MISSING: &str = "this program was built without CUDA kernels, because no nvcc was found; \
+pub const MISSING: &str = "this program was built without CUDA kernels, because no nvcc was found; \
     run scripts/install-nvcc (or set ZFNET_NVCC or CUDA_HOME) and build again";

@@ -18,7 +18,8 @@ pub mod emulator;
 pub mod image;
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{DerefMut, Range};
+use std::sync::Arc;
 
 use bytemuck::NoUninit;
 
@@ -39,6 +40,10 @@ pub trait Device: Send + Sync {
     type Buffer: Memory;
     /// Bytes on their way to the host.
     type Download: Send;
+    /// Memory of the host that the device reads by itself: page-locked on a GPU.
+    type Host: DerefMut<Target = [u8]> + Send + 'static;
+    /// Bytes on their way to the device.
+    type Upload: Send;
     /// Work that was recorded, to be done again and again. It keeps the memory that it works on.
     type Graph: Send;
 
@@ -59,6 +64,16 @@ pub trait Device: Send + Sync {
 
     /// Waits for a copy to the host.
     fn await_download(&self, download: Self::Download) -> Result<Vec<u8>>;
+
+    /// What allocates zeroed memory of the host; for other threads, that fill it.
+    fn host_memory(&self) -> HostMemory<Self::Host>;
+
+    /// Starts to copy the first `bytes` bytes of `from` to `to`, beside the work asked for later; it begins
+    /// when the work asked for earlier is done. Both are given back by [`Device::await_upload`].
+    fn upload_later(&self, from: Self::Host, bytes: usize, to: Self::Buffer) -> Result<Self::Upload>;
+
+    /// Waits for a copy to the device.
+    fn await_upload(&self, upload: Self::Upload) -> Result<(Self::Host, Self::Buffer)>;
 
     /// Copies the bytes `range` of `from` to `to`, starting at byte `offset` of `to`.
     fn copy(&self, from: &Self::Buffer, range: Range<usize>, to: &mut Self::Buffer, offset: usize) -> Result<()>;
@@ -86,6 +101,9 @@ pub trait Device: Send + Sync {
     /// Waits until everything asked for is done, and reports what went wrong in it.
     fn synchronise(&self) -> Result<()>;
 }
+
+/// Allocates memory of the host, in bytes.
+pub type HostMemory<H> = Arc<dyn Fn(usize) -> Result<H> + Send + Sync>;
 
 /// What a device is and has.
 #[derive(Clone, Debug)]
@@ -248,4 +266,12 @@ fn check_range(device: &Properties, verb: &str, buffer: &impl Memory, range: Ran
     }
     let bytes = buffer.bytes();
     Err(Error::device(&device.name, format!("cannot {verb} bytes {range:?} of a buffer of {bytes} bytes")))
+}
+
+/// The first `bytes` of memory of the host.
+fn first<'a>(device: &Properties, memory: &'a [u8], bytes: usize) -> Result<&'a [u8]> {
+    let given = memory.len();
+    memory
+        .get(..bytes)
+        .ok_or_else(|| Error::device(&device.name, format!("cannot upload {bytes} bytes from {given} on the host")))
 }

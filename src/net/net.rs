@@ -34,6 +34,9 @@ pub(super) struct StepKey {
 struct Source<B: Backend> {
     crop: Crop,
     images: B::Bytes, // (N, record, record, C)
+    /// Where the next batch is copied to meanwhile; made when one is first sent.
+    spare: Option<B::Bytes>, // (N, record, record, C)
+    sent: Option<B::Sent>,
     windows: B::Ints, // (N, 3)
     mean: B::Buf,     // (record, record, C)
 }
@@ -192,6 +195,8 @@ impl<B: Backend> Net<B> {
         let mut source = Source {
             crop,
             images: self.backend.alloc_bytes(self.max_batch * crop.input().len())?,
+            spare: None,
+            sent: None,
             windows: self.backend.alloc_ints(self.max_batch * 3)?,
             mean: self.backend.alloc(Role::Full, crop.input().len())?,
         };
@@ -207,20 +212,71 @@ impl<B: Backend> Net<B> {
         windows: &[i32], // (N, 3): top, left, 1 if flipped
         labels: &[i32],  // (N)
     ) -> Result<()> {
-        self.set_labels(labels)?;
-        let N = self.N;
-        let source = self.source.as_mut().ok_or_else(|| Error::Usage("load_records before set_source".into()))?;
-        let crop = source.crop;
-        if images.len() != N * crop.input().len() || windows.len() != N * 3 {
+        let source = self.source.as_mut().ok_or_else(no_source)?;
+        let record = source.crop.input();
+        if images.len() != labels.len() * record.len() {
+            let (N, bytes) = (labels.len(), images.len());
+            return Err(Error::shape("crop", format!("{N} labels, but {bytes} image bytes (records of {record})")));
+        }
+        self.backend.upload_bytes(images, &mut source.images)?;
+        self.cut(windows, labels)
+    }
+
+    /// Starts to copy the records of a batch to come, beside what is asked for from now on:
+    /// call it before the step that the copy is to run beside. [`Net::load_sent`] takes it in.
+    pub fn send_records(
+        &mut self,
+        images: B::Host, // (N, record, record, C)
+        N: usize,
+    ) -> Result<()> {
+        let room = self.max_batch;
+        let source = self.source.as_mut().ok_or_else(no_source)?;
+        let bytes = source.crop.input().len();
+        if N > room || images.len() < N * bytes {
+            let (given, record) = (images.len(), source.crop.input());
             return Err(Error::shape(
                 "crop",
-                format!(
-                    "{N} labels, but {} image bytes (records of {}) and {} window values",
-                    images.len(),
-                    crop.input(),
-                    windows.len()
-                ),
+                format!("{N} records of {record} from {given} bytes, into room for {room}"),
             ));
+        }
+        if source.sent.is_some() {
+            return Err(Error::Usage("a batch of records is already on its way: take it in first".into()));
+        }
+        let to = match source.spare.take() {
+            Some(buffer) => buffer,
+            None => self.backend.alloc_bytes(room * bytes)?,
+        };
+        source.sent = Some(self.backend.send(images, N * bytes, to)?);
+        Ok(())
+    }
+
+    /// Takes in the batch that was sent, and cuts the windows out of its records; gives
+    /// their memory back.
+    pub fn load_sent(
+        &mut self,
+        windows: &[i32], // (N, 3): top, left, 1 if flipped
+        labels: &[i32],  // (N)
+    ) -> Result<B::Host> {
+        let source = self.source.as_mut().ok_or_else(no_source)?;
+        let sent = source.sent.take().ok_or_else(|| Error::Usage("load_sent before send_records".into()))?;
+        let (host, images) = self.backend.receive(sent)?;
+        source.spare = Some(std::mem::replace(&mut source.images, images));
+        self.cut(windows, labels)?;
+        Ok(host)
+    }
+
+    /// Crops the records that are there.
+    fn cut(
+        &mut self,
+        windows: &[i32], // (N, 3)
+        labels: &[i32],  // (N)
+    ) -> Result<()> {
+        self.set_labels(labels)?;
+        let N = self.N;
+        let source = self.source.as_mut().ok_or_else(no_source)?;
+        let crop = source.crop;
+        if windows.len() != N * 3 {
+            return Err(Error::shape("crop", format!("{N} labels, but {} window values", windows.len())));
         }
         let (top, left) = (crop.record - crop.output.H, crop.record - crop.output.W);
         for window in windows.chunks_exact(3) {
@@ -231,7 +287,6 @@ impl<B: Backend> Net<B> {
                 ));
             }
         }
-        self.backend.upload_bytes(images, &mut source.images)?;
         self.backend.upload_ints(windows, &mut source.windows)?;
         self.backend.crop_forward(&crop, N, &source.images, &source.windows, &source.mean, &mut self.input)
     }
@@ -265,6 +320,10 @@ impl<B: Backend> Net<B> {
         self.N = labels.len();
         self.backend.upload_ints(labels, &mut self.labels)
     }
+}
+
+fn no_source() -> Error {
+    Error::Usage("records before set_source".into())
 }
 
 /// Refuses a batch for which the memory is not there, and says which one would fit.

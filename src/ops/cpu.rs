@@ -1,7 +1,10 @@
 //! The CPU backend: plain Rust over `Vec<T>`, work spread by rayon.
 
+use std::sync::Arc;
+
 use pulp::{Simd, WithSimd};
 
+use crate::device::HostMemory;
 use crate::error::{Error, Result};
 use crate::ops::{Real, Role, StepScalars, Storage, tile};
 
@@ -111,6 +114,8 @@ impl<T: Real> Storage for Cpu<T> {
     type Bytes = Vec<u8>;
     type Ints = Vec<i32>;
     type Scalars = StepScalars;
+    type Host = Vec<u8>;
+    type Sent = (Vec<u8>, Vec<u8>);
     type Recorded = ();
 
     fn alloc(&self, _: Role, len: usize) -> Result<Vec<T>> {
@@ -139,6 +144,19 @@ impl<T: Real> Storage for Cpu<T> {
         fits(src, dst)?;
         dst[..src.len()].copy_from_slice(src);
         Ok(())
+    }
+
+    fn host_memory(&self) -> HostMemory<Vec<u8>> {
+        Arc::new(zeros)
+    }
+
+    fn send(&mut self, src: Vec<u8>, len: usize, mut dst: Vec<u8>) -> Result<(Vec<u8>, Vec<u8>)> {
+        self.upload_bytes(lead("copy", "the source", &src, len)?, &mut dst)?;
+        Ok((src, dst))
+    }
+
+    fn receive(&mut self, sent: (Vec<u8>, Vec<u8>)) -> Result<(Vec<u8>, Vec<u8>)> {
+        Ok(sent)
     }
 
     fn upload_ints(&mut self, src: &[i32], dst: &mut Vec<i32>) -> Result<()> {

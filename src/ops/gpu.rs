@@ -16,7 +16,7 @@ use std::str::FromStr;
 use bytemuck::{NoUninit, Zeroable};
 use half::bf16;
 
-use crate::device::{Arg, Device, Launch, Memory};
+use crate::device::{Arg, Device, HostMemory, Launch, Memory};
 use crate::error::{Error, Result};
 use crate::ops::sgd::cuda::Table;
 use crate::ops::{Role, StepScalars, Storage};
@@ -31,6 +31,18 @@ pub enum Precision {
     Tf32,
     /// Activations and products in bf16, sums and parameters in f32.
     Bf16,
+}
+
+impl Precision {
+    /// By how much the operands of products are rounded, relative to them: half a unit in the last of
+    /// tf32's 11 or bf16's 8 bits; 0 for f32, which they have already.
+    pub fn operand_roundoff(self) -> f64 {
+        match self {
+            Precision::F32 => 0.0,
+            Precision::Tf32 => 2f64.powi(-11),
+            Precision::Bf16 => 2f64.powi(-8),
+        }
+    }
 }
 
 impl FromStr for Precision {
@@ -266,6 +278,8 @@ impl<D: Device> Storage for Gpu<D> {
     type Bytes = D::Buffer;
     type Ints = D::Buffer; // i32
     type Scalars = D::Buffer; // one `Scalars`
+    type Host = D::Host;
+    type Sent = D::Upload;
     type Recorded = D::Graph;
 
     fn alloc(&self, role: Role, len: usize) -> Result<Self::Buf> {
@@ -305,6 +319,18 @@ impl<D: Device> Storage for Gpu<D> {
 
     fn upload_bytes(&mut self, src: &[u8], dst: &mut D::Buffer) -> Result<()> {
         self.device.upload(src, dst, 0)
+    }
+
+    fn host_memory(&self) -> HostMemory<D::Host> {
+        self.device.host_memory()
+    }
+
+    fn send(&mut self, src: D::Host, len: usize, dst: D::Buffer) -> Result<D::Upload> {
+        self.device.upload_later(src, len, dst)
+    }
+
+    fn receive(&mut self, sent: D::Upload) -> Result<(D::Host, D::Buffer)> {
+        self.device.await_upload(sent)
     }
 
     fn upload_ints(&mut self, src: &[i32], dst: &mut D::Buffer) -> Result<()> {

@@ -39,6 +39,9 @@ pub use cpu::Cpu;
 pub use gpu::{Gpu, GpuBuf, Precision, Version};
 pub use real::Real;
 
+use std::ops::DerefMut;
+
+use crate::device::HostMemory;
 use crate::error::Result;
 
 /// What changes from one training step to the next. A backend keeps it where its
@@ -72,6 +75,10 @@ pub trait Storage {
     type Buf: Send;
     /// [`StepScalars`], where operations read them.
     type Scalars: Send;
+    /// Memory of the host that records are read into.
+    type Host: DerefMut<Target = [u8]> + Send + 'static;
+    /// Records on their way to a buffer.
+    type Sent: Send;
     /// Operations that were recorded, to run again and again on the same buffers.
     type Recorded: Send;
     /// Image records and pooling switches, one byte an element.
@@ -92,6 +99,12 @@ pub trait Storage {
     fn upload(&mut self, src: &[f32], dst: &mut Self::Buf) -> Result<()>;
     /// Copies `src` to the first `src.len()` elements of `dst`.
     fn upload_bytes(&mut self, src: &[u8], dst: &mut Self::Bytes) -> Result<()>;
+    /// What allocates memory of the host, for the threads that read records.
+    fn host_memory(&self) -> HostMemory<Self::Host>;
+    /// Starts to copy the first `len` bytes of `src` to `dst`, beside what is asked for later.
+    fn send(&mut self, src: Self::Host, len: usize, dst: Self::Bytes) -> Result<Self::Sent>;
+    /// Waits for a copy, and gives both back.
+    fn receive(&mut self, sent: Self::Sent) -> Result<(Self::Host, Self::Bytes)>;
     /// Copies `src` to the first `src.len()` elements of `dst`.
     fn upload_ints(&mut self, src: &[i32], dst: &mut Self::Ints) -> Result<()>;
     /// Sets the scalars for the operations that are asked for from now on.

@@ -105,7 +105,7 @@ pub fn for_each_image<B: Backend>(
     let mut loader = Loader::new(source, Order::Sequential, net.max_batch(), (H, W), 1)?;
     let mut done = 0;
     while let Some(batch) = loader.next_batch()? {
-        let p = probabilities(net, &batch.images, &batch.labels, &windows)?;
+        let p = probabilities(net, batch.records(), &batch.labels, &windows)?;
         for (&i, p) in batch.indices.iter().zip(p.chunks_exact(net.plan().classes)) {
             each(i, p);
         }

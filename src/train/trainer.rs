@@ -11,7 +11,7 @@ mod keep;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::data::loader::{Loader, Order, SplitSource};
+use crate::data::loader::{Batch, Loader, Order, SplitSource};
 use crate::data::packed::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::net::{Net, Part, Plan, Update};
@@ -154,16 +154,23 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let (train, input) = (&self.config.train, self.net.plan().input);
         let order = Order::Train { seed: train.seed, crops: train.crops, epoch, step };
         let source = SplitSource::new(self.data, Split::Train);
-        let mut loader = Loader::new(source, order, train.batch, (input.H, input.W), self.options.loader_threads)?;
+        let (size, threads) = ((input.H, input.W), self.options.loader_threads);
+        let memory = self.net.backend().host_memory();
+        let mut loader = Loader::with_memory(source, order, train.batch, size, threads, memory)?;
         let steps_per_epoch = loader.steps_per_epoch();
         self.clock = Instant::now();
-        while self.progress.step_in_epoch < steps_per_epoch {
-            let pending = self.step(&mut loader)?;
+        let mut ahead = if step < steps_per_epoch { Some(self.send(&mut loader)?) } else { None };
+        while let Some(batch) = ahead.take() {
+            let images = self.net.load_sent(&batch.windows, &batch.labels)?;
+            let last = self.progress.step_in_epoch + 1 == steps_per_epoch;
+            // The next batch is copied to the device while this step runs.
+            ahead = if last { None } else { Some(self.send(&mut loader)?) };
+            let pending = self.step(batch.len())?;
+            loader.recycle(batch.with_memory(images));
             if let Some(before) = self.pending.replace(pending) {
                 self.settle(before, steps_per_epoch)?;
             }
             let (stop, save) = (self.observer.stop(), self.saved.0.elapsed() >= self.options.save_every);
-            let last = self.progress.step_in_epoch == steps_per_epoch;
             if let Some(pending) = self.pending.take_if(|_| stop || save || last) {
                 self.settle(pending, steps_per_epoch)?;
             }
@@ -177,20 +184,24 @@ impl<'a, B: Backend> Trainer<'a, B> {
         Ok(())
     }
 
-    /// Asks for one update.
-    fn step(&mut self, loader: &mut Loader) -> Result<Pending<B>> {
+    /// Sends the loader's next batch on its way to the device.
+    fn send(&mut self, loader: &mut Loader<B::Host>) -> Result<Batch<()>> {
         let ended = || Error::Usage("the loader gave fewer batches than an epoch has".into());
-        let mut batch = loader.next_batch()?.ok_or_else(ended)?;
+        let (images, mut batch) = loader.next_batch()?.ok_or_else(ended)?.take_memory();
         if !self.config.train.flip {
             batch.windows.chunks_exact_mut(3).for_each(|window| window[2] = 0);
         }
-        self.net.load_records(&batch.images, &batch.windows, &batch.labels)?;
-        let (step, images) = (self.progress.step, batch.len());
+        self.net.send_records(images, batch.len())?;
+        Ok(batch)
+    }
+
+    /// Asks for one update, from the `N` images that are loaded.
+    fn step(&mut self, N: usize) -> Result<Pending<B>> {
+        let step = self.progress.step;
         let posted = self.net.train_step(step, &self.update())?;
-        loader.recycle(batch);
         self.progress.step += 1;
         self.progress.step_in_epoch += 1;
-        Ok(Pending { posted, step, images })
+        Ok(Pending { posted, step, images: N })
     }
 
     /// Waits for the loss of a step, and reports it.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use zfnet::device::{Arg, Device, Launch, Properties};
+use zfnet::device::{Arg, Device, HostMemory, Launch, Properties};
 use zfnet::error::Result;
 
 /// Calls so far, shared with whoever watches.
@@ -29,6 +29,10 @@ pub struct Counting<D> {
 
 impl<D: Device> Device for Counting<D> {
     type Buffer = D::Buffer;
+    type Download = D::Download;
+    type Host = D::Host;
+    type Upload = D::Upload;
+    type Graph = D::Graph;
 
     fn properties(&self) -> &Properties {
         self.device.properties()
@@ -49,6 +53,28 @@ impl<D: Device> Device for Counting<D> {
         self.device.download(from, offset, to)
     }
 
+    fn download_later(&self, from: &D::Buffer, offset: usize, bytes: usize) -> Result<D::Download> {
+        self.counts.copies.fetch_add(1, Relaxed);
+        self.device.download_later(from, offset, bytes)
+    }
+
+    fn await_download(&self, download: D::Download) -> Result<Vec<u8>> {
+        self.device.await_download(download)
+    }
+
+    fn host_memory(&self) -> HostMemory<D::Host> {
+        self.device.host_memory()
+    }
+
+    fn upload_later(&self, from: D::Host, bytes: usize, to: D::Buffer) -> Result<D::Upload> {
+        self.counts.copies.fetch_add(1, Relaxed);
+        self.device.upload_later(from, bytes, to)
+    }
+
+    fn await_upload(&self, upload: D::Upload) -> Result<(D::Host, D::Buffer)> {
+        self.device.await_upload(upload)
+    }
+
     fn copy(&self, from: &D::Buffer, range: Range<usize>, to: &mut D::Buffer, offset: usize) -> Result<()> {
         self.device.copy(from, range, to, offset)
     }
@@ -60,6 +86,18 @@ impl<D: Device> Device for Counting<D> {
     fn launch(&self, launch: &Launch, args: &[Arg<'_, D::Buffer>]) -> Result<()> {
         self.counts.launches.fetch_add(1, Relaxed);
         self.device.launch(launch, args)
+    }
+
+    fn begin_record(&self) -> Result<()> {
+        self.device.begin_record()
+    }
+
+    fn end_record(&self) -> Result<D::Graph> {
+        self.device.end_record()
+    }
+
+    fn replay(&self, graph: &D::Graph) -> Result<()> {
+        self.device.replay(graph)
     }
 
     fn free_bytes(&self) -> Result<u64> {

@@ -6,6 +6,7 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 
 use crate::device::Properties;
+use crate::device::image::IMAGES;
 use crate::error::{Error, Result};
 
 /// The device's primary context; released with the last buffer.
@@ -47,6 +48,11 @@ pub fn count() -> Result<u32> {
     driver()?;
     let count = result::device::get_count().map_err(|e| Error::device("cuda", format!("cannot count GPUs: {e:?}")))?;
     Ok(count.max(0) as u32)
+}
+
+/// Whether there is a GPU, and kernels for it in this program.
+pub fn works() -> bool {
+    !IMAGES.is_empty() && count().is_ok_and(|gpus| gpus > 0)
 }
 
 /// Loads and starts the driver.

@@ -1,6 +1,8 @@
 //! Memory of a GPU, and page-locked memory of the host for small copies that nobody waits for.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::result;
@@ -8,7 +10,7 @@ use cudarc::driver::sys;
 
 use super::context::Context;
 use crate::device::Memory;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Memory of a GPU.
 pub struct CudaBuffer(pub(super) Arc<Allocation>);
@@ -46,71 +48,139 @@ impl Drop for Allocation {
     }
 }
 
-/// Page-locked memory of the host, and the event of its last copy.
-pub(super) struct Slot {
+/// Page-locked memory of the host, which a GPU reads and writes by itself.
+pub struct Pinned {
     context: Arc<Context>,
-    memory: *mut u8,
+    memory: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: plain memory with one owner; the driver frees it on any thread.
+unsafe impl Send for Pinned {}
+
+impl Pinned {
+    /// `bytes` zeros.
+    pub(super) fn new(context: &Arc<Context>, bytes: usize) -> Result<Self> {
+        context.enter()?;
+        // SAFETY: a new allocation, freed in `drop`.
+        let memory = unsafe { result::malloc_host(bytes.max(1), 0) }
+            .map_err(|e| context.refused(&format!("allocate {bytes} bytes of page-locked memory"), e))?;
+        let memory = NonNull::new(memory.cast::<u8>())
+            .ok_or_else(|| Error::device(&context.name, "the driver gave no page-locked memory"))?;
+        // SAFETY: the driver gave that many bytes; written so that every byte has a value.
+        unsafe { memory.write_bytes(0, bytes) };
+        Ok(Pinned { context: context.clone(), memory, bytes })
+    }
+}
+
+impl Deref for Pinned {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: initialised bytes; whoever starts a copy owns the memory until it is over.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.bytes) }
+    }
+}
+
+impl DerefMut for Pinned {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, borrowed alone.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr(), self.bytes) }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if self.context.enter().is_ok() {
+            // SAFETY: allocated in `new`, freed once.
+            let _ = unsafe { result::free_host(self.memory.as_ptr().cast()) };
+        }
+    }
+}
+
+/// A place in a stream's work.
+pub(super) struct Mark {
+    context: Arc<Context>,
     event: sys::CUevent,
 }
 
-/// Bytes of a slot: labels and windows of 4096 images.
-pub(super) const SLOT_BYTES: usize = 64 * 1024;
+// SAFETY: an event may be used from any thread.
+unsafe impl Send for Mark {}
 
-// SAFETY: memory and event may be used from any thread; the slot has one owner at a time.
-unsafe impl Send for Slot {}
-
-impl Slot {
-    fn new(context: &Arc<Context>) -> Result<Self> {
+impl Mark {
+    pub fn new(context: &Arc<Context>) -> Result<Self> {
         context.enter()?;
-        // SAFETY: a new allocation, freed in `drop`.
-        let memory = unsafe { result::malloc_host(SLOT_BYTES, 0) }
-            .map_err(|e| context.refused("allocate page-locked memory", e))?;
-        let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
-        let event = result::event::create(flags).map_err(|e| context.refused("make an event", e));
-        let event = event.inspect_err(|_| {
-            // SAFETY: just allocated, and nobody has it.
-            let _ = unsafe { result::free_host(memory) };
-        })?;
-        // SAFETY: the driver gave SLOT_BYTES bytes; written so that every byte has a value.
-        unsafe { memory.cast::<u8>().write_bytes(0, SLOT_BYTES) };
-        Ok(Slot { context: context.clone(), memory: memory.cast(), event })
+        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
+            .map_err(|e| context.refused("make an event", e))?;
+        Ok(Mark { context: context.clone(), event })
     }
 
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: SLOT_BYTES initialised bytes; no copy is under way when the owner looks at them.
-        unsafe { std::slice::from_raw_parts(self.memory, SLOT_BYTES) }
-    }
-
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, borrowed alone.
-        unsafe { std::slice::from_raw_parts_mut(self.memory, SLOT_BYTES) }
-    }
-
-    /// Marks the place in the stream behind the copy that was just asked for.
-    pub fn mark(&self, stream: sys::CUstream) -> Result<()> {
+    /// Marks the place behind all that `stream` was asked for.
+    pub fn set(&self, stream: sys::CUstream) -> Result<()> {
+        self.context.enter()?;
         // SAFETY: both are alive.
-        unsafe { result::event::record(self.event, stream) }.map_err(|e| self.context.refused("mark a copy", e))
+        unsafe { result::event::record(self.event, stream) }.map_err(|e| self.context.refused("mark a place", e))
     }
 
-    /// Waits until the stream has passed the mark.
+    /// What `stream` is asked for later begins when the mark has passed.
+    pub fn hold(&self, stream: sys::CUstream) -> Result<()> {
+        self.context.enter()?;
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: both are alive.
+        unsafe { result::stream::wait_event(stream, self.event, flags) }
+            .map_err(|e| self.context.refused("order two streams", e))
+    }
+
+    /// Waits until the mark has passed.
     pub fn wait(&self) -> Result<()> {
         self.context.enter()?;
         // SAFETY: the event is alive.
         unsafe { result::event::synchronize(self.event) }.map_err(|e| self.context.refused("wait for a copy", e))
     }
 
-    fn is_done(&self) -> bool {
+    fn has_passed(&self) -> bool {
         // SAFETY: the event is alive.
         unsafe { result::event::query(self.event) }.is_ok()
     }
 }
 
+impl Drop for Mark {
+    fn drop(&mut self) {
+        if self.context.enter().is_ok() {
+            // SAFETY: made in `new`, destroyed once.
+            let _ = unsafe { result::event::destroy(self.event) };
+        }
+    }
+}
+
+/// Page-locked memory for one small copy.
+pub(super) struct Slot {
+    pub memory: Pinned,
+    /// Behind its last copy.
+    pub copied: Mark,
+}
+
+/// Bytes of a slot: labels and windows of 4096 images.
+pub(super) const SLOT_BYTES: usize = 64 * 1024;
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        if self.wait().is_ok() {
-            // SAFETY: made in `new`, destroyed once, no copy under way.
-            let _ = unsafe { (result::event::destroy(self.event), result::free_host(self.memory.cast())) };
-        }
+        // The driver must not write to memory that is gone; an error here has no one to hear it.
+        let _ = self.copied.wait();
+    }
+}
+
+/// Bytes on their way to the device.
+pub struct Upload {
+    pub(super) copied: Mark,
+    pub(super) from: Option<Pinned>,
+    pub(super) to: Option<CudaBuffer>,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // As for a slot.
+        let _ = self.copied.wait();
     }
 }
 
@@ -127,9 +197,9 @@ pub(super) struct Slots(Mutex<VecDeque<Slot>>);
 impl Slots {
     /// One whose copy has passed, or a new one.
     pub fn take(&self, context: &Arc<Context>) -> Result<Slot> {
-        match self.lock().pop_front_if(|slot| slot.is_done()) {
+        match self.lock().pop_front_if(|slot| slot.copied.has_passed()) {
             Some(slot) => Ok(slot),
-            None => Slot::new(context),
+            None => Ok(Slot { memory: Pinned::new(context, SLOT_BYTES)?, copied: Mark::new(context)? }),
         }
     }
 

@@ -20,19 +20,21 @@ use cudarc::driver::sys;
 use self::context::Context;
 use self::functions::Function;
 use self::graph::Recording;
-use self::memory::{Allocation, SLOT_BYTES, Slots};
+use self::memory::{Allocation, Mark, SLOT_BYTES, Slots};
 use super::image::{IMAGES, Image, MISSING};
-use super::{Arg, Device, Launch, Packed, Properties, check_range};
+use super::{Arg, Device, HostMemory, Launch, Packed, Properties, check_range, first};
 use crate::error::{Error, Result};
 
-pub use self::context::count;
+pub use self::context::{count, works};
 pub use self::graph::Graph;
-pub use self::memory::{CudaBuffer, Download};
+pub use self::memory::{CudaBuffer, Download, Pinned, Upload};
 
 /// A GPU, with the kernels of this library loaded.
 pub struct Cuda {
     context: Arc<Context>,
     stream: sys::CUstream,
+    /// For large copies from the host, beside the work.
+    copies: sys::CUstream,
     functions: HashMap<&'static str, Function>,
     properties: Properties,
     /// For copies that nobody waits for.
@@ -61,10 +63,13 @@ impl Cuda {
         let context = context::open(ordinal, name)?;
         let properties = context::properties(&context)?;
         let functions = functions::load(&context, &properties, IMAGES)?;
-        let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
-            .map_err(|e| context.refused("make a stream", e))?;
+        let stream = || {
+            result::stream::create(result::stream::StreamKind::NonBlocking)
+                .map_err(|e| context.refused("make a stream", e))
+        };
+        let (stream, copies) = (stream()?, stream()?);
         let (slots, recording) = (Slots::default(), Recording::default());
-        Ok(Cuda { context, stream, functions, properties, slots, recording })
+        Ok(Cuda { context, stream, copies, functions, properties, slots, recording })
     }
 
     /// Adds kernels compiled elsewhere: those of the tests.
@@ -101,7 +106,7 @@ impl Drop for Cuda {
     fn drop(&mut self) {
         if self.context.enter().is_ok() {
             // SAFETY: made in `new`, destroyed once; the driver finishes its work first.
-            let _ = unsafe { result::stream::destroy(self.stream) };
+            let _ = unsafe { (result::stream::destroy(self.stream), result::stream::destroy(self.copies)) };
         }
     }
 }
@@ -109,6 +114,8 @@ impl Drop for Cuda {
 impl Device for Cuda {
     type Buffer = CudaBuffer;
     type Download = Download;
+    type Host = Pinned;
+    type Upload = Upload;
     type Graph = Graph;
 
     fn properties(&self) -> &Properties {
@@ -145,10 +152,10 @@ impl Device for Cuda {
             });
         }
         let mut slot = self.slots.take(&self.context)?;
-        slot.bytes_mut()[..from.len()].copy_from_slice(from);
+        slot.memory[..from.len()].copy_from_slice(from);
         // SAFETY: the range lies in `to`; the slot is not used again before its mark has passed.
-        self.call(&verb, || unsafe { result::memcpy_htod_async(target, &slot.bytes()[..from.len()], self.stream) })?;
-        slot.mark(self.stream)?;
+        self.call(&verb, || unsafe { result::memcpy_htod_async(target, &slot.memory[..from.len()], self.stream) })?;
+        slot.copied.set(self.stream)?;
         self.slots.give(slot);
         Ok(())
     }
@@ -178,18 +185,46 @@ impl Device for Cuda {
         let source = from.0.address + offset as u64;
         // SAFETY: the range lies in `from`; the slot is read when its mark has passed.
         self.call(&format!("download {bytes} bytes"), || unsafe {
-            result::memcpy_dtoh_async(&mut slot.bytes_mut()[..bytes], source, self.stream)
+            result::memcpy_dtoh_async(&mut slot.memory[..bytes], source, self.stream)
         })?;
-        slot.mark(self.stream)?;
+        slot.copied.set(self.stream)?;
         Ok(Download { slot, bytes })
     }
 
     fn await_download(&self, download: Download) -> Result<Vec<u8>> {
         let Download { slot, bytes } = download;
-        slot.wait()?;
-        let copy = slot.bytes()[..bytes].to_vec();
+        slot.copied.wait()?;
+        let copy = slot.memory[..bytes].to_vec();
         self.slots.give(slot);
         Ok(copy)
+    }
+
+    fn host_memory(&self) -> HostMemory<Pinned> {
+        let context = self.context.clone();
+        Arc::new(move |bytes| Pinned::new(&context, bytes))
+    }
+
+    fn upload_later(&self, from: Pinned, bytes: usize, to: CudaBuffer) -> Result<Upload> {
+        check_range(&self.properties, "upload to", &to, 0..bytes)?;
+        first(&self.properties, &from, bytes)?;
+        let (asked, copied) = (Mark::new(&self.context)?, Mark::new(&self.context)?);
+        asked.set(self.stream)?;
+        asked.hold(self.copies)?;
+        let upload = Upload { copied, from: Some(from), to: Some(to) };
+        if let (Upload { from: Some(from), to: Some(to), copied }, true) = (&upload, bytes > 0) {
+            // SAFETY: the range lies in both, which `upload` keeps until the mark has passed.
+            self.call(&format!("upload {bytes} bytes"), || unsafe {
+                result::memcpy_htod_async(to.0.address, &from[..bytes], self.copies)
+            })?;
+            copied.set(self.copies)?;
+        }
+        Ok(upload)
+    }
+
+    fn await_upload(&self, mut upload: Upload) -> Result<(Pinned, CudaBuffer)> {
+        upload.copied.wait()?;
+        let lost = || Error::device(&self.properties.name, "an upload has lost its memory");
+        Ok((upload.from.take().ok_or_else(lost)?, upload.to.take().ok_or_else(lost)?))
     }
 
     fn copy(&self, from: &CudaBuffer, range: Range<usize>, to: &mut CudaBuffer, offset: usize) -> Result<()> {

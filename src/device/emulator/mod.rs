@@ -45,7 +45,7 @@ use self::block::{Argument, Grid};
 use self::memory::Guarded;
 use self::record::{Arguments, Recording, Step};
 use self::turns::Turns;
-use super::{Arg, Device, Launch, Memory, Packed, Properties, check_range};
+use super::{Arg, Device, HostMemory, Launch, Memory, Packed, Properties, check_range, first};
 use crate::error::{Error, Result};
 
 pub use self::kernel::{Emulated, Entry, Parameter};
@@ -175,6 +175,8 @@ impl Emulator {
 impl Device for Emulator {
     type Buffer = EmulatorBuffer;
     type Download = Vec<u8>;
+    type Host = Vec<u8>;
+    type Upload = (Vec<u8>, EmulatorBuffer);
     type Graph = Graph;
 
     fn properties(&self) -> &Properties {
@@ -209,6 +211,19 @@ impl Device for Emulator {
 
     fn await_download(&self, download: Vec<u8>) -> Result<Vec<u8>> {
         Ok(download)
+    }
+
+    fn host_memory(&self) -> HostMemory<Vec<u8>> {
+        Arc::new(|bytes| Ok(vec![0; bytes]))
+    }
+
+    fn upload_later(&self, from: Vec<u8>, bytes: usize, mut to: EmulatorBuffer) -> Result<(Vec<u8>, EmulatorBuffer)> {
+        self.upload(first(&self.properties, &from, bytes)?, &mut to, 0)?;
+        Ok((from, to))
+    }
+
+    fn await_upload(&self, upload: (Vec<u8>, EmulatorBuffer)) -> Result<(Vec<u8>, EmulatorBuffer)> {
+        Ok(upload)
     }
 
     fn copy(&self, from: &EmulatorBuffer, range: Range<usize>, to: &mut EmulatorBuffer, offset: usize) -> Result<()> {

@@ -39,28 +39,24 @@ impl<D: Device> Gpu<D> {
             Version::Fast => Ok(Launch::linear(kernel, int("softmax", "N", N)? as u32, 128)),
         }
     }
-
-    fn download_tally(&self, tally: &D::Buffer) -> Result<LossSums> {
-        let mut sums = Tally::zeroed();
-        self.device.download(tally, 0, bytemuck::bytes_of_mut(&mut sums))?;
-        Ok(LossSums { loss: sums.loss, top1: sums.top1 as usize, top5: sums.top5 as usize })
-    }
 }
 
 impl<D: Device> SoftmaxOp for Gpu<D> {
     type Tally = D::Buffer; // one `Tally`
-    type Posted = LossSums;
+    type Posted = D::Download;
 
     fn alloc_tally(&self) -> Result<D::Buffer> {
         self.alloc_bytes(size_of::<Tally>())
     }
 
-    fn post_tally(&mut self, tally: &D::Buffer) -> Result<LossSums> {
-        self.download_tally(tally)
+    fn post_tally(&mut self, tally: &D::Buffer) -> Result<D::Download> {
+        self.device.download_later(tally, 0, size_of::<Tally>())
     }
 
-    fn read_tally(&mut self, posted: LossSums) -> Result<LossSums> {
-        Ok(posted)
+    fn read_tally(&mut self, posted: D::Download) -> Result<LossSums> {
+        let bytes = self.device.await_download(posted)?;
+        let Tally { loss, top1, top5 } = bytemuck::pod_read_unaligned(&bytes);
+        Ok(LossSums { loss, top1: top1 as usize, top5: top5 as usize })
     }
 
     fn softmax_loss(
