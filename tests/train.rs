@@ -176,7 +176,9 @@ fn what_does_not_fit_is_refused_before_there_is_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     fixture::pack(folder.path());
     for (more, word) in [
-        (&["--device", "cuda:0"][..], "cuda:0"),
+        (&["--device", "gpu"][..], "auto, cpu, cuda:N or emulator"),
+        (&["--device", "cpu", "--precision", "bf16"], "needs a GPU"),
+        (&["--precision", "fp8"], "f32, tf32 or bf16"),
         (&["--epochs", "0"], "train.epochs"),
         (&["--lr", "nan"], "train.lr"),
         (&["--recipe", "secret"], "paper, practical"),
@@ -191,6 +193,10 @@ fn what_does_not_fit_is_refused_before_there_is_a_folder() {
         assert!(stderr.contains(word), "{more:?}: {stderr}");
         assert!(!folder.path().join("run").exists(), "{more:?} made a folder");
     }
+    // There is no such GPU anywhere: opening it fails, and leaves no folder.
+    let (status, _, stderr) = program(folder.path(), &["--device", "cuda:4096"]);
+    assert_eq!(status, Some(1), "{stderr}");
+    assert!(stderr.contains("cuda") && !folder.path().join("run").exists(), "{stderr}");
     let mut command = fixture::zfnet(["train", "--preset", "zfnet"]);
     command.arg("--data").arg(folder.path().join("data")).arg("--out").arg(folder.path().join("run"));
     let (status, _, stderr) = fixture::outcome(&mut command);

@@ -1,14 +1,19 @@
 //! The options that say where a network runs.
 
 use zfnet::error::{Error, Result};
+use zfnet::ops::Precision;
 use zfnet::train::device::Device;
 
 /// Where to run.
 #[derive(clap::Args)]
 pub struct Machine {
     /// Device: auto takes the fastest there is
-    #[arg(long, value_name = "auto|cpu", default_value = "auto")]
+    #[arg(long, value_name = "auto|cpu|cuda:N|emulator", default_value = "auto")]
     device: String,
+
+    /// What a GPU computes in: f32, tf32 or bf16 [default: tf32; on the emulator f32]
+    #[arg(long, value_name = "PRECISION")]
+    precision: Option<Precision>,
 
     /// Threads for computing [default: one for each core]
     #[arg(long, value_name = "N")]
@@ -18,7 +23,7 @@ pub struct Machine {
 impl Machine {
     /// Sets the threads up and gives the device. Call it once, before any work.
     pub fn open(&self) -> Result<Device> {
-        let device = self.device.parse()?;
+        let device = Device::new(&self.device, self.precision)?;
         if let Some(threads) = self.threads {
             if threads == 0 {
                 return Err(Error::Usage("--threads 0: at least one thread must compute".into()));
