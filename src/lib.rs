@@ -4,6 +4,7 @@
 //!
 //! | floor | folder | what is there |
 //! |---|---|---|
+//! | check | [`check`] | gradients of operations and network, against differences and f64 |
 //! | bench | [`mod@bench`] | times of the network and its operations, against the machine's roof |
 //! | report | [`report`] | figures |
 //! | understand | [`understand`] | strongest activations, and their projections to pixels |
@@ -35,6 +36,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod bench;
+pub mod check;
 pub mod data;
 pub mod device;
 pub mod error;

@@ -10,7 +10,7 @@ use crate::ops::lrn::{Lrn, LrnOp};
 use crate::ops::pool::{Pool, PoolOp, Rounding, UnpoolMode};
 use crate::ops::relu::ReluRule;
 use crate::ops::softmax::{LossSums, SoftmaxOp};
-use crate::ops::{Backend, Cpu, Role, StepScalars, Storage};
+use crate::ops::{Backend, Cpu, Role, StepScalars};
 use crate::tensor::Extent;
 
 /// All of them on `backend`.
