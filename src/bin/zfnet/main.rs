@@ -11,7 +11,9 @@ mod bar;
 mod bench;
 mod demo;
 mod eval;
+mod gradcheck;
 mod info;
+mod kernels;
 mod machine;
 mod pack;
 mod predict;
@@ -37,6 +39,8 @@ enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Info(info::Args),
+    Gradcheck(gradcheck::Args),
+    Kernels(kernels::Args),
     Visualize(visualize::Args),
     Bench(bench::Args),
 }
@@ -50,6 +54,8 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Info(args) => info::run(args),
+        Command::Gradcheck(args) => gradcheck::run(args),
+        Command::Kernels(args) => kernels::run(args),
         Command::Visualize(args) => visualize::run(args),
         Command::Bench(args) => bench::run(args),
     }
