@@ -8,28 +8,12 @@
 // A row is one pixel's C channels; rows = N H W.
 //
 //   lrn_forward_1, lrn_backward_1   a thread per element; each neighbour's s afresh in backward, n^2 loads
-//   lrn_forward_2, lrn_backward_2   a warp per row; the row and the terms in shared memory, one load each; _f32, _bf16
+//   lrn_forward_2, lrn_backward_2   a warp per row; the row and its terms in shared memory, one load and one
+//                                   power each; _f32, _bf16
 
-#include "geometry/lrn.cuh"
+#include "lrn.cuh"
 #include "numbers.cuh"
 #include "shared.cuh"
-
-// ---------------------------------------------------------------------------
-// Helpers
-
-// s^-beta. The paper's exponent needs no powf: with r = s^-1/2, s^-3/4 = r sqrt(r).
-__device__ __forceinline__ float power(float s, float beta) {
-  const float r = rsqrtf(s);
-  if (beta == 0.75f) return r * sqrtf(r);
-  if (beta == 0.5f) return r;
-  return powf(s, -beta);
-}
-
-__device__ __forceinline__ float normaliser(const Lrn& lrn, const float* a /* (C) */, int c) {
-  float sum = 0.0f;
-  for (int j = max(c - lrn.below, 0); j <= min(c + lrn.above, lrn.C - 1); j++) sum += a[j] * a[j];
-  return lrn.k + lrn.scale * sum;
-}
 
 // ---------------------------------------------------------------------------
 // 1: a thread per element
@@ -64,7 +48,7 @@ extern "C" __global__ void lrn_backward_1(Lrn lrn,
 // ---------------------------------------------------------------------------
 // 2: like 1, but a warp per row, which it reads once
 
-// Dynamic shared memory: lrn_forward_2 one row a warp, lrn_backward_2 two.
+// Dynamic shared memory: lrn_forward_2 one row a warp, lrn_backward_2 three.
 
 template <class T>
 __device__ __forceinline__ void lrn_forward_2(const Lrn& lrn, const T* __restrict__ a, T* __restrict__ b) {
@@ -75,9 +59,7 @@ __device__ __forceinline__ void lrn_forward_2(const Lrn& lrn, const T* __restric
   float* a_row = dynamic_shared<float>() + warp * lrn.C;
   for (int c = lane; c < lrn.C; c += 32) a_row[c] = to_f32(a[first + c]);
   __syncwarp();
-  for (int c = lane; c < lrn.C; c += 32) {
-    b[first + c] = from_f32<T>(a_row[c] * power(normaliser(lrn, a_row, c), lrn.beta));
-  }
+  lrn_forward_row(lrn, a_row, b + first);
 }
 
 template <class T>
@@ -87,21 +69,10 @@ __device__ __forceinline__ void lrn_backward_2(const Lrn& lrn, const T* __restri
   const int row = blockIdx.x * (blockDim.x / 32) + warp;
   if (row >= lrn.rows) return;
   const size_t first = size_t(row) * lrn.C;
-  float* a_row = dynamic_shared<float>() + warp * 2 * lrn.C;
-  float* terms = a_row + lrn.C;
+  float* a_row = dynamic_shared<float>() + warp * 3 * lrn.C;
   for (int c = lane; c < lrn.C; c += 32) a_row[c] = to_f32(a[first + c]);
   __syncwarp();
-  for (int c = lane; c < lrn.C; c += 32) {
-    const float s = normaliser(lrn, a_row, c);
-    terms[c] = to_f32(db[first + c]) * a_row[c] * power(s, lrn.beta) / s;
-  }
-  __syncwarp();
-  for (int c = lane; c < lrn.C; c += 32) {
-    float sum = 0.0f;
-    for (int j = max(c - lrn.above, 0); j <= min(c + lrn.below, lrn.C - 1); j++) sum += terms[j];
-    const float direct = to_f32(db[first + c]) * power(normaliser(lrn, a_row, c), lrn.beta);
-    da[first + c] = from_f32<T>(direct - 2.0f * lrn.scale * lrn.beta * a_row[c] * sum);
-  }
+  lrn_backward_row(lrn, a_row, db + first, da + first, a_row + lrn.C);
 }
 
 extern "C" __global__ void lrn_forward_2_f32(Lrn lrn,

@@ -10,23 +10,9 @@
 //   pool_forward_2, pool_unpool_2   a block per row of the result, which leaves no 64-bit division to a thread,
 //                                   and 16 bytes along C a load where C allows; _f32, _bf16
 
-#include "geometry/pool.cuh"
 #include "numbers.cuh"
+#include "pool.cuh"
 #include "vector.cuh"
-
-// ---------------------------------------------------------------------------
-// Helpers
-
-// A NaN beats every number: pooling must not hide that a value above it has diverged.
-__device__ __forceinline__ bool beats(float v, float best) { return v > best || v != v; }
-
-// The windows along one axis that cover position i: first .. end, of `count`.
-__device__ __forceinline__ int first_window(const Pool& pool, int i) {
-  return (max(i + 1 - pool.R, 0) + pool.stride - 1) / pool.stride;
-}
-__device__ __forceinline__ int end_window(const Pool& pool, int i, int count) {
-  return min(i / pool.stride + 1, count);
-}
 
 // ---------------------------------------------------------------------------
 // 1: a thread per element
@@ -79,34 +65,13 @@ extern "C" __global__ void pool_unpool_1(Pool pool,
 template <class T, int n>
 __device__ __forceinline__ void pool_row(const Pool& pool, const T* __restrict__ x, T* __restrict__ y,
                                          unsigned char* __restrict__ switches) {
-  const int p = blockIdx.x % pool.P, h = p * pool.stride, vectors = pool.C / n;
-  const T* x_nh = x + (size_t(blockIdx.x / pool.P) * pool.H + h) * pool.W * pool.C;
+  const int p = blockIdx.x % pool.P, vectors = pool.C / n;
+  const T* x_n = x + size_t(blockIdx.x / pool.P) * pool.H * pool.W * pool.C;
   const size_t y_np = size_t(blockIdx.x) * pool.Q * pool.C;
-  const int rows = min(pool.R, pool.H - h);
   for (int i = threadIdx.x; i < pool.Q * vectors; i += blockDim.x) {
-    const int q = i / vectors, w = q * pool.stride, columns = min(pool.R, pool.W - w);
-    const T* window = x_nh + size_t(w) * pool.C + i % vectors * n;
-    float best[n];
-    Vector<unsigned char, n> code = {};
-#pragma unroll
-    for (int j = 0; j < n; j++) best[j] = -INFINITY;
-    for (int r = 0; r < rows; r++) {
-      for (int s = 0; s < columns; s++) {
-        const Vector<T, n> tap = load<n>(window + (size_t(r) * pool.W + s) * pool.C);
-#pragma unroll
-        for (int j = 0; j < n; j++) {
-          if (beats(to_f32(tap.v[j]), best[j])) {
-            best[j] = to_f32(tap.v[j]);
-            code.v[j] = r * pool.R + s;
-          }
-        }
-      }
-    }
-    Vector<T, n> largest;
-#pragma unroll
-    for (int j = 0; j < n; j++) largest.v[j] = from_f32<T>(best[j]);
-    store(y + y_np + size_t(i) * n, largest);
-    store(switches + y_np + size_t(i) * n, code);
+    const Pooled<n> pooled = pool_window<n>(pool, x_n + i % vectors * n, p, i / vectors);
+    store(y + y_np + size_t(i) * n, from_f32<T>(pooled.largest));
+    store(switches + y_np + size_t(i) * n, pooled.code);
   }
 }
 
@@ -117,26 +82,11 @@ __device__ __forceinline__ void unpool_row(const Pool& pool, const T* __restrict
   const size_t y_n = size_t(blockIdx.x / pool.H) * pool.P * pool.Q * pool.C;
   const size_t x_nh = size_t(blockIdx.x) * pool.W * pool.C;
   for (int i = threadIdx.x; i < pool.W * vectors; i += blockDim.x) {
-    const int w = i / vectors, c = i % vectors * n;
-    float sum[n] = {};
-    for (int p = first_window(pool, h); p < end_window(pool, h, pool.P); p++) {
-#pragma unroll 2  // Seldom more windows; unrolled by 4 registers spill.
-      for (int q = first_window(pool, w); q < end_window(pool, w, pool.Q); q++) {
-        const size_t at = y_n + (size_t(p) * pool.Q + q) * pool.C + c;
-        const int here = (h - p * pool.stride) * pool.R + w - q * pool.stride;
-        const Vector<unsigned char, n> code = load<n>(switches + at);
-        const Vector<T, n> value = load<n>(y + at);
-#pragma unroll
-        for (int j = 0; j < n; j++) {
-          const float v = to_f32(value.v[j]);
-          if (code.v[j] == here) sum[j] = pool.set ? v : sum[j] + v;
-        }
-      }
-    }
-    Vector<T, n> result;
-#pragma unroll
-    for (int j = 0; j < n; j++) result.v[j] = from_f32<T>(sum[j]);
-    store(x + x_nh + size_t(i) * n, result);
+    const int c = i % vectors * n;
+    const T* y_nc = y + y_n + c;
+    const auto value = [&](int p, int q) { return y_nc + (size_t(p) * pool.Q + q) * pool.C; };
+    const Vector<float, n> sum = unpool_gather<n>(pool, h, i / vectors, switches + y_n + c, value);
+    store(x + x_nh + size_t(i) * n, from_f32<T>(sum));
   }
 }
 

@@ -51,14 +51,6 @@ extern "C" __global__ void sgd_step_1(const SgdSegment* __restrict__ segments,  
 // ---------------------------------------------------------------------------
 // 2: n elements at once
 
-template <int n>
-__device__ __forceinline__ Vector<bf16, n> rounded(const Vector<float, n>& w) {
-  Vector<bf16, n> copy;
-#pragma unroll
-  for (int j = 0; j < n; j++) copy.v[j] = from_f32<bf16>(w.v[j]);
-  return copy;
-}
-
 // Updates elements i to i + n; the sum of their squares if the segment is clipped.
 template <int n>
 __device__ __forceinline__ double update(const SgdSegment& segment, const Scalars& scalars, float decay, int i) {
@@ -71,7 +63,7 @@ __device__ __forceinline__ double update(const SgdSegment& segment, const Scalar
   }
   store(segment.v + i, v);
   store(segment.w + i, w);
-  if (segment.copy != nullptr) store(segment.copy + i, rounded(w));
+  if (segment.copy != nullptr) store(segment.copy + i, from_f32<bf16>(w));
   double squares = 0.0;
   if (segment.radius < INFINITY) {
 #pragma unroll

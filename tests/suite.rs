@@ -24,6 +24,7 @@ mod pack;
 mod packed;
 mod philox;
 mod pool;
+mod pool_lrn;
 mod predict;
 mod preset;
 mod relu;

@@ -12,6 +12,7 @@
 //! | [`relu`] | in the epilogue of conv and linear | `relu_backward` | `relu_rectify` |
 //! | [`pool`] | `pool_forward`, records switches | `pool_backward` | `unpool` |
 //! | [`lrn`] | `lrn_forward` | `lrn_backward` | skipped |
+//! | [`pool_lrn`] | `pool_lrn_forward`, both in one | `pool_lrn_backward` | - |
 //! | [`linear`] | `linear_fprop` | `linear_dgrad`, `linear_wgrad` | `linear_dgrad` |
 //! | [`dropout`] | `dropout` in place | the same call | identity |
 //! | [`softmax`] | `softmax_loss` | gradient in the same call | - |
@@ -25,6 +26,7 @@ pub mod dropout;
 pub mod linear;
 pub mod lrn;
 pub mod pool;
+pub mod pool_lrn;
 pub mod relu;
 pub mod sgd;
 pub mod softmax;

@@ -11,7 +11,7 @@ use crate::ops::gpu::{Version, int, versions};
 /// kernels/include/geometry/lrn.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, NoUninit)]
-struct Geometry {
+pub(in crate::ops) struct Geometry {
     rows: i32,
     C: i32,
     below: i32,
@@ -22,7 +22,7 @@ struct Geometry {
 }
 
 impl Geometry {
-    fn new(lrn: &Lrn, rows: usize, C: usize) -> Result<Self> {
+    pub(in crate::ops) fn new(lrn: &Lrn, rows: usize, C: usize) -> Result<Self> {
         let size = |name, size| int("lrn", name, size);
         Ok(Geometry {
             rows: size("N H W", rows)?,
@@ -75,7 +75,7 @@ impl<D: Device> LrnOp for Gpu<D> {
         da: &mut Self::Buf, // (rows, C)
     ) -> Result<()> {
         let geometry = Geometry::new(lrn, rows, C)?;
-        let launch = self.lrn_launch(self.choose(versions!("lrn_backward")), rows, C, 2)?;
+        let launch = self.lrn_launch(self.choose(versions!("lrn_backward")), rows, C, 3)?;
         let args = [
             Arg::geometry(&geometry),
             a.read("lrn", "a", rows * C)?,

@@ -23,7 +23,7 @@
 //! multiply-adds, an array of it would cost a trip through memory.
 
 mod cpu;
-mod cuda;
+pub(super) mod cuda;
 
 use crate::error::{Error, Result};
 use crate::ops::Storage;

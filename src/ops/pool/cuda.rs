@@ -11,7 +11,7 @@ use crate::ops::gpu::{Version, check_bytes, int, launch_rows, versions};
 /// kernels/include/geometry/pool.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, NoUninit)]
-struct Geometry {
+pub(in crate::ops) struct Geometry {
     N: i32,
     H: i32,
     W: i32,
@@ -24,7 +24,7 @@ struct Geometry {
 }
 
 impl Geometry {
-    fn new(pool: &Pool, N: usize, mode: UnpoolMode) -> Result<Self> {
+    pub(in crate::ops) fn new(pool: &Pool, N: usize, mode: UnpoolMode) -> Result<Self> {
         let size = |name, size| int("pool", name, size);
         Ok(Geometry {
             N: size("N", N)?,

@@ -25,7 +25,7 @@
 //! depend on how work is split.
 
 mod cpu;
-mod cuda;
+pub(super) mod cuda;
 
 use crate::error::{Error, Result};
 use crate::ops::Storage;
