@@ -107,7 +107,7 @@ __device__ __forceinline__ void conv_fprop(const Conv& conv, const T* __restrict
   const Matrix<T, false> b{w + size_t(k0) * depths, conv.group_K, depths, depths, depths % kVector<T> == 0};
   const Corner at = corner(conv.group_K);
   const Results& results = product<Core>(a, b, at, 0, (depths + kDepth<T> - 1) / kDepth<T>, Ignore());
-  store<T>(results, at, conv.group_K, conv.group_K % kVector<T> == 0, {bias + k0, conv.relu != 0}, [&](int row) {
+  store<Core, T>(results, at, conv.group_K, conv.group_K % kVector<T> == 0, {bias + k0, conv.relu != 0}, [&](int row) {
     return row < conv.N * conv.by_PQ.value ? y + size_t(row) * conv.K + k0 : nullptr;
   });
 }
@@ -124,7 +124,7 @@ __device__ __forceinline__ void conv_dgrad(const Conv& conv, const T* __restrict
   // Without a tap there is no step, and dx is 0.
   const int steps = (parity.depths(conv) + kDepth<T> - 1) / kDepth<T>;
   const Results& results = product<Core>(a, b, at, 0, steps, Ignore());
-  store<T>(results, at, conv.group_C, wide, {nullptr, false}, [&](int row) -> T* {
+  store<Core, T>(results, at, conv.group_C, wide, {nullptr, false}, [&](int row) -> T* {
     if (row >= conv.N * conv.by_parity_HW.value) return nullptr;
     const ParityRow index = parity_row(conv, row);
     const int h = parity.h.first + index.i * conv.stride, column = parity.w.first + index.j * conv.stride;
@@ -150,13 +150,13 @@ __device__ __forceinline__ void conv_wgrad(const Conv& conv, const T* __restrict
   }
   LineSum<T> sum{at.column == 0};
   const Results& results = product<Core>(a, b, at, step0 * kDepth<T>, steps, sum);
-  store<float>(results, at, columns, columns % kVector<float> == 0, {nullptr, false}, [&](int row) {
+  store<Core, float>(results, at, columns, columns % kVector<float> == 0, {nullptr, false}, [&](int row) {
     return row < conv.group_K ? dw + size_t(k0 + row) * columns : nullptr;
   });
   sum.store(dbias + k0, at.row, conv.group_K);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_fprop_2_f32(
+extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) conv_fprop_2_f32(
     Conv conv,
     const float* __restrict__ x,     // (N, H, W, C)
     const float* __restrict__ w,     // (K, R, S, C/groups)
@@ -165,7 +165,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_fprop_2_f32
   conv_fprop<Fma>(conv, x, w, bias, y);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_dgrad_2_f32(
+extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) conv_dgrad_2_f32(
     Conv conv,
     const float* __restrict__ dy,  // (N, P, Q, K)
     const float* __restrict__ w,   // (K, R, S, C/groups)
@@ -173,7 +173,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_dgrad_2_f32
   conv_dgrad<Fma>(conv, dy, w, dx);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_wgrad_2_f32(
+extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) conv_wgrad_2_f32(
     Conv conv,
     const float* __restrict__ x,   // (N, H, W, C)
     const float* __restrict__ dy,  // (N, P, Q, K)
@@ -183,7 +183,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_wgrad_2_f32
   conv_wgrad<Fma>(conv, x, dy, dw, dbias, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_fprop_3_tf32(
+extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) conv_fprop_3_tf32(
     Conv conv,
     const float* __restrict__ x,     // (N, H, W, C)
     const float* __restrict__ w,     // (K, R, S, C/groups)
@@ -192,7 +192,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_fprop_3_tf3
   conv_fprop<Mma<float>>(conv, x, w, bias, y);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_dgrad_3_tf32(
+extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) conv_dgrad_3_tf32(
     Conv conv,
     const float* __restrict__ dy,  // (N, P, Q, K)
     const float* __restrict__ w,   // (K, R, S, C/groups)
@@ -200,7 +200,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_dgrad_3_tf3
   conv_dgrad<Mma<float>>(conv, dy, w, dx);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_wgrad_3_tf32(
+extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) conv_wgrad_3_tf32(
     Conv conv,
     const float* __restrict__ x,   // (N, H, W, C)
     const float* __restrict__ dy,  // (N, P, Q, K)
@@ -210,7 +210,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_wgrad_3_tf3
   conv_wgrad<Mma<float>>(conv, x, dy, dw, dbias, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_fprop_3_bf16(
+extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) conv_fprop_3_bf16(
     Conv conv,
     const bf16* __restrict__ x,      // (N, H, W, C)
     const bf16* __restrict__ w,      // (K, R, S, C/groups)
@@ -219,7 +219,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_fprop_3_bf1
   conv_fprop<Mma<bf16>>(conv, x, w, bias, y);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_dgrad_3_bf16(
+extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) conv_dgrad_3_bf16(
     Conv conv,
     const bf16* __restrict__ dy,  // (N, P, Q, K)
     const bf16* __restrict__ w,   // (K, R, S, C/groups)
@@ -227,7 +227,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_dgrad_3_bf1
   conv_dgrad<Mma<bf16>>(conv, dy, w, dx);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_wgrad_3_bf16(
+extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) conv_wgrad_3_bf16(
     Conv conv,
     const bf16* __restrict__ x,   // (N, H, W, C)
     const bf16* __restrict__ dy,  // (N, P, Q, K)

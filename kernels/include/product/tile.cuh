@@ -16,9 +16,9 @@
 #include "cp_async.cuh"
 #include "numbers.cuh"
 
-// A block of kThreads computes kLines x kLines outputs, kDepth<T> terms of each at a time.
-// src/ops/product.rs has the same numbers.
-constexpr int kThreads = 256, kLines = 128;
+// A block computes kLines x kLines outputs, kDepth<T> terms of each at a time; src/ops/product.rs
+// has the same numbers.
+constexpr int kLines = 128;
 
 template <class T>
 constexpr int kVector = 16 / sizeof(T);
@@ -64,7 +64,7 @@ __device__ __forceinline__ void copy_element(bf16* to, const bf16* from, const b
 }
 
 // A thread's share of every tile of one operand. Its lines stay the same over the whole depth.
-template <class Gather>
+template <class Gather, int kThreads>
 struct Loader {
   using T = typename Gather::Number;
   using Operand = Tile<T, Gather::across>;
