@@ -101,14 +101,15 @@ extern "C" __global__ void conv_wgrad_1(Conv conv,
 template <class Core, class T>
 __device__ __forceinline__ void conv_fprop(const Conv& conv, const T* __restrict__ x, const T* __restrict__ w,
                                            const float* __restrict__ bias, T* __restrict__ y) {
-  const int group = blockIdx.z, k0 = group * conv.group_K, depths = conv.R * conv.by_SC.value;
+  const int group = blockIdx.z, k0 = group * conv.group_K;
+  const int pixels = conv.N * conv.by_PQ.value, depths = conv.R * conv.by_SC.value;
   const bool wide = conv.group_C % kVector<T> == 0;
-  const FpropImage<T> a{conv, x + group * conv.group_C, wide};
+  const FpropImage<T> a{conv, pixels, depths, x + group * conv.group_C, wide};
   const Matrix<T, false> b{w + size_t(k0) * depths, conv.group_K, depths, depths, depths % kVector<T> == 0};
   const Corner at = corner(conv.group_K);
   const Results& results = product<Core>(a, b, at, 0, (depths + kDepth<T> - 1) / kDepth<T>, Ignore());
-  store<T>(results, at, conv.group_K, conv.group_K % kVector<T> == 0, {bias + k0, conv.relu != 0}, [&](int row) {
-    return row < conv.N * conv.by_PQ.value ? y + size_t(row) * conv.K + k0 : nullptr;
+  store<Core, T>(results, at, conv.group_K, conv.group_K % kVector<T> == 0, {bias + k0, conv.relu != 0}, [&](int row) {
+    return row < pixels ? y + size_t(row) * conv.K + k0 : nullptr;
   });
 }
 
@@ -117,15 +118,16 @@ __device__ __forceinline__ void conv_dgrad(const Conv& conv, const T* __restrict
                                            T* __restrict__ dx) {
   const int group = blockIdx.z, k0 = group * conv.group_K, c0 = group * conv.group_C;
   const Parities parity(conv, blockIdx.y);
+  const int pixels = conv.N * conv.by_parity_HW.value, depths = parity.depths(conv);
   const bool wide = conv.group_C % kVector<T> == 0;
-  const DgradImage<T> a{conv, parity, dy + k0, conv.group_K % kVector<T> == 0};
-  const DgradFilter<T> b{conv, parity, w + size_t(k0) * conv.R * conv.by_SC.value, wide};
+  const DgradImage<T> a{conv, parity, pixels, depths, dy + k0, conv.group_K % kVector<T> == 0};
+  const DgradFilter<T> b{conv, parity, conv.group_C, depths, w + size_t(k0) * conv.R * conv.by_SC.value, wide};
   const Corner at = corner(conv.group_C);
   // Without a tap there is no step, and dx is 0.
-  const int steps = (parity.depths(conv) + kDepth<T> - 1) / kDepth<T>;
+  const int steps = (depths + kDepth<T> - 1) / kDepth<T>;
   const Results& results = product<Core>(a, b, at, 0, steps, Ignore());
-  store<T>(results, at, conv.group_C, wide, {nullptr, false}, [&](int row) -> T* {
-    if (row >= conv.N * conv.by_parity_HW.value) return nullptr;
+  store<Core, T>(results, at, conv.group_C, wide, {nullptr, false}, [&](int row) -> T* {
+    if (row >= pixels) return nullptr;
     const ParityRow index = parity_row(conv, row);
     const int h = parity.h.first + index.i * conv.stride, column = parity.w.first + index.j * conv.stride;
     if (h >= conv.H || column >= conv.W) return nullptr;
@@ -140,7 +142,7 @@ __device__ __forceinline__ void conv_wgrad(const Conv& conv, const T* __restrict
   const int group = blockIdx.z, split = blockIdx.y, k0 = group * conv.group_K, columns = conv.R * conv.by_SC.value;
   const int pixels = conv.N * conv.by_PQ.value;
   const Matrix<T, true> a{dy + k0, conv.group_K, pixels, conv.K, conv.group_K % kVector<T> == 0};
-  const WgradImage<T> b{conv, x + group * conv.group_C, conv.group_C % kVector<T> == 0};
+  const WgradImage<T> b{conv, columns, pixels, x + group * conv.group_C, conv.group_C % kVector<T> == 0};
   const Corner at = corner(columns);
   const int step0 = split * conv.split_steps, all = (pixels + kDepth<T> - 1) / kDepth<T>;
   const int steps = min(conv.split_steps, all - step0);
@@ -150,13 +152,13 @@ __device__ __forceinline__ void conv_wgrad(const Conv& conv, const T* __restrict
   }
   LineSum<T> sum{at.column == 0};
   const Results& results = product<Core>(a, b, at, step0 * kDepth<T>, steps, sum);
-  store<float>(results, at, columns, columns % kVector<float> == 0, {nullptr, false}, [&](int row) {
+  store<Core, float>(results, at, columns, columns % kVector<float> == 0, {nullptr, false}, [&](int row) {
     return row < conv.group_K ? dw + size_t(k0 + row) * columns : nullptr;
   });
   sum.store(dbias + k0, at.row, conv.group_K);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_fprop_2_f32(
+extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) conv_fprop_2_f32(
     Conv conv,
     const float* __restrict__ x,     // (N, H, W, C)
     const float* __restrict__ w,     // (K, R, S, C/groups)
@@ -165,7 +167,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_fprop_2_f32
   conv_fprop<Fma>(conv, x, w, bias, y);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_dgrad_2_f32(
+extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) conv_dgrad_2_f32(
     Conv conv,
     const float* __restrict__ dy,  // (N, P, Q, K)
     const float* __restrict__ w,   // (K, R, S, C/groups)
@@ -173,7 +175,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_dgrad_2_f32
   conv_dgrad<Fma>(conv, dy, w, dx);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_wgrad_2_f32(
+extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) conv_wgrad_2_f32(
     Conv conv,
     const float* __restrict__ x,   // (N, H, W, C)
     const float* __restrict__ dy,  // (N, P, Q, K)
@@ -183,7 +185,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_wgrad_2_f32
   conv_wgrad<Fma>(conv, x, dy, dw, dbias, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_fprop_3_tf32(
+extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) conv_fprop_3_tf32(
     Conv conv,
     const float* __restrict__ x,     // (N, H, W, C)
     const float* __restrict__ w,     // (K, R, S, C/groups)
@@ -192,7 +194,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_fprop_3_tf3
   conv_fprop<Mma<float>>(conv, x, w, bias, y);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_dgrad_3_tf32(
+extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) conv_dgrad_3_tf32(
     Conv conv,
     const float* __restrict__ dy,  // (N, P, Q, K)
     const float* __restrict__ w,   // (K, R, S, C/groups)
@@ -200,7 +202,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_dgrad_3_tf3
   conv_dgrad<Mma<float>>(conv, dy, w, dx);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_wgrad_3_tf32(
+extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) conv_wgrad_3_tf32(
     Conv conv,
     const float* __restrict__ x,   // (N, H, W, C)
     const float* __restrict__ dy,  // (N, P, Q, K)
@@ -210,7 +212,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_wgrad_3_tf3
   conv_wgrad<Mma<float>>(conv, x, dy, dw, dbias, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_fprop_3_bf16(
+extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) conv_fprop_3_bf16(
     Conv conv,
     const bf16* __restrict__ x,      // (N, H, W, C)
     const bf16* __restrict__ w,      // (K, R, S, C/groups)
@@ -219,7 +221,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_fprop_3_bf1
   conv_fprop<Mma<bf16>>(conv, x, w, bias, y);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_dgrad_3_bf16(
+extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) conv_dgrad_3_bf16(
     Conv conv,
     const bf16* __restrict__ dy,  // (N, P, Q, K)
     const bf16* __restrict__ w,   // (K, R, S, C/groups)
@@ -227,7 +229,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_dgrad_3_bf1
   conv_dgrad<Mma<bf16>>(conv, dy, w, dx);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) conv_wgrad_3_bf16(
+extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) conv_wgrad_3_bf16(
     Conv conv,
     const bf16* __restrict__ x,   // (N, H, W, C)
     const bf16* __restrict__ dy,  // (N, P, Q, K)

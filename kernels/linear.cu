@@ -75,11 +75,11 @@ __device__ __forceinline__ void linear_product(const Linear& linear, const A& a,
   const Results& results = product<Core>(a, b, at, step0 * kDepth<T>, steps, Ignore());
   if (linear.splits > 1) {
     float* const part = sums + size_t(blockIdx.y) * linear.N * columns;
-    store<float>(results, at, columns, columns % kVector<float> == 0, {nullptr, false}, [&](int n) {
+    store<Core, float>(results, at, columns, columns % kVector<float> == 0, {nullptr, false}, [&](int n) {
       return n < linear.N ? part + size_t(n) * columns : nullptr;
     });
   } else {
-    store<T>(results, at, columns, columns % kVector<T> == 0, epilogue, [&](int n) {
+    store<Core, T>(results, at, columns, columns % kVector<T> == 0, epilogue, [&](int n) {
       return n < linear.N ? to + size_t(n) * columns : nullptr;
     });
   }
@@ -112,7 +112,7 @@ __device__ __forceinline__ void linear_wgrad(const Linear& linear, const T* __re
   LineSum<T> sum{at.column == 0};
   const int steps = (linear.N + kDepth<T> - 1) / kDepth<T>;
   const Results& results = product<Core>(a, b, at, 0, steps, sum);
-  store<float>(results, at, linear.inputs, linear.inputs % kVector<float> == 0, {nullptr, false}, [&](int o) {
+  store<Core, float>(results, at, linear.inputs, linear.inputs % kVector<float> == 0, {nullptr, false}, [&](int o) {
     return o < linear.outputs ? dw + size_t(o) * linear.inputs : nullptr;
   });
   sum.store(dbias, at.row, linear.outputs);
@@ -130,7 +130,7 @@ __device__ __forceinline__ void linear_sum(const Linear& linear, const float* __
   to[j] = from_f32<T>(finish(epilogue, sum, epilogue.bias ? epilogue.bias[j % columns] : 0.0f));
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_fprop_2_f32(
+extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) linear_fprop_2_f32(
     Linear linear,
     const float* __restrict__ x,     // (N, in)
     const float* __restrict__ w,     // (out, in)
@@ -140,7 +140,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_fprop_2_f
   linear_fprop<Fma>(linear, x, w, bias, y, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_dgrad_2_f32(
+extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) linear_dgrad_2_f32(
     Linear linear,
     const float* __restrict__ dy,  // (N, out)
     const float* __restrict__ w,   // (out, in)
@@ -149,7 +149,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_dgrad_2_f
   linear_dgrad<Fma>(linear, dy, w, dx, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_wgrad_2_f32(
+extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) linear_wgrad_2_f32(
     Linear linear,
     const float* __restrict__ x,   // (N, in)
     const float* __restrict__ dy,  // (N, out)
@@ -158,7 +158,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_wgrad_2_f
   linear_wgrad<Fma>(linear, x, dy, dw, dbias);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_fprop_3_tf32(
+extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) linear_fprop_3_tf32(
     Linear linear,
     const float* __restrict__ x,     // (N, in)
     const float* __restrict__ w,     // (out, in)
@@ -168,7 +168,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_fprop_3_t
   linear_fprop<Mma<float>>(linear, x, w, bias, y, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_dgrad_3_tf32(
+extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) linear_dgrad_3_tf32(
     Linear linear,
     const float* __restrict__ dy,  // (N, out)
     const float* __restrict__ w,   // (out, in)
@@ -177,7 +177,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_dgrad_3_t
   linear_dgrad<Mma<float>>(linear, dy, w, dx, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_wgrad_3_tf32(
+extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) linear_wgrad_3_tf32(
     Linear linear,
     const float* __restrict__ x,   // (N, in)
     const float* __restrict__ dy,  // (N, out)
@@ -186,7 +186,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_wgrad_3_t
   linear_wgrad<Mma<float>>(linear, x, dy, dw, dbias);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_fprop_3_bf16(
+extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) linear_fprop_3_bf16(
     Linear linear,
     const bf16* __restrict__ x,      // (N, in)
     const bf16* __restrict__ w,      // (out, in)
@@ -196,7 +196,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_fprop_3_b
   linear_fprop<Mma<bf16>>(linear, x, w, bias, y, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_dgrad_3_bf16(
+extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) linear_dgrad_3_bf16(
     Linear linear,
     const bf16* __restrict__ dy,  // (N, out)
     const bf16* __restrict__ w,   // (out, in)
@@ -205,7 +205,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_dgrad_3_b
   linear_dgrad<Mma<bf16>>(linear, dy, w, dx, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) linear_wgrad_3_bf16(
+extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) linear_wgrad_3_bf16(
     Linear linear,
     const bf16* __restrict__ x,   // (N, in)
     const bf16* __restrict__ dy,  // (N, out)

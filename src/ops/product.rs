@@ -4,11 +4,12 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::device::{Device, Launch};
 use crate::error::{Error, Result};
-use crate::ops::Gpu;
-use crate::ops::gpu::Version;
+use crate::ops::{Gpu, Precision, Version};
 
-/// kThreads, kLines and kShared of kernels/include/product: a block computes `LINES` x `LINES` outputs.
-const THREADS: u32 = 256;
+/// kThreads of Fma and Mma, kLines and kShared of kernels/include/product: a block computes
+/// `LINES` x `LINES` outputs.
+const FMA_THREADS: u32 = 256;
+const MMA_THREADS: u32 = 128;
 pub(crate) const LINES: usize = 128;
 const SHARED: usize = 80 * 1024;
 
@@ -79,25 +80,33 @@ pub(crate) fn tiles(rows: usize, columns: usize) -> usize {
     rows.div_ceil(LINES) * columns.div_ceil(LINES)
 }
 
-/// A launch whose grid is (tiles, y, z).
-pub(crate) fn launch(kernel: &'static str, rows: usize, columns: usize, y: usize, z: usize) -> Result<Launch> {
-    let side = |size: usize| {
-        u32::try_from(size).map_err(|_| Error::device(kernel, format!("{size} blocks are more than one grid holds")))
-    };
-    let grid = [side(tiles(rows, columns))?, side(y)?, side(z)?];
-    Ok(Launch { kernel, grid, block: [THREADS, 1, 1], shared: SHARED })
-}
-
 impl<D: Device> Gpu<D> {
     /// The one of a product's kernels (see [`products`]) that this backend runs.
     pub(crate) fn choose_product(&self, kernels: [&'static str; 4]) -> &'static str {
-        use crate::ops::Precision::{Bf16, F32, Tf32};
         match (self.version, self.precision) {
             (Version::Naive, _) => kernels[0],
-            (Version::Fast, F32) => kernels[1],
-            (Version::Fast, Tf32) => kernels[2],
-            (Version::Fast, Bf16) => kernels[3],
+            (Version::Fast, Precision::F32) => kernels[1],
+            (Version::Fast, Precision::Tf32) => kernels[2],
+            (Version::Fast, Precision::Bf16) => kernels[3],
         }
+    }
+
+    /// A launch of the tiled `kernel` whose grid is (tiles, y, z).
+    pub(crate) fn product(
+        &self,
+        kernel: &'static str,
+        rows: usize,
+        columns: usize,
+        y: usize,
+        z: usize,
+    ) -> Result<Launch> {
+        let side = |size: usize| {
+            u32::try_from(size)
+                .map_err(|_| Error::device(kernel, format!("{size} blocks are more than one grid holds")))
+        };
+        let grid = [side(tiles(rows, columns))?, side(y)?, side(z)?];
+        let threads = if self.precision == Precision::F32 { FMA_THREADS } else { MMA_THREADS };
+        Ok(Launch { kernel, grid, block: [threads, 1, 1], shared: SHARED })
     }
 
     /// Parts of a sum over `depth` that give each multiprocessor `blocks` blocks where the outputs,

@@ -19,6 +19,7 @@ struct Spot {
 };
 struct Tap {
   int offset, r, s;
+  int c = 0;  // in its group, where taps are walked one by one
 };
 
 template <class T>
@@ -45,7 +46,7 @@ __device__ __forceinline__ Tap tap(const Conv& conv, int i) {
   const Quotient row = divide_with_remainder(i, conv.by_SC);
   const Quotient column = divide_with_remainder(row.remainder, conv.by_C);
   const int r = row.quotient, s = column.quotient;
-  return {(r * conv.W + s) * conv.C + column.remainder, r, s};
+  return {(r * conv.W + s) * conv.C + column.remainder, r, s, column.remainder};
 }
 
 template <class T>
@@ -56,11 +57,19 @@ struct FpropImage {
   static constexpr bool across = false;
 
   const Conv& conv;
+  int lines, depths;
   const T* data;  // (N, H, W, C) from the group's first channel on
   bool wide;
 
   __device__ __forceinline__ Line line(int i) const { return window(conv, data, i); }
   __device__ __forceinline__ Depth depth(int d) const { return tap(conv, d); }
+  __device__ __forceinline__ void next(Depth& tap, int) const {
+    tap.offset++;
+    if (++tap.c < conv.group_C) return;
+    tap.c = 0, tap.s++, tap.offset += conv.C - conv.group_C;
+    if (tap.s < conv.S) return;
+    tap.s = 0, tap.r++, tap.offset += (conv.W - conv.S) * conv.C;
+  }
   __device__ __forceinline__ const T* at(const Line& line, const Depth& depth) const {
     return tapped(line, depth, conv.H, conv.W);
   }
@@ -75,11 +84,20 @@ struct WgradImage {
   static constexpr bool across = true;
 
   const Conv& conv;
+  int lines, depths;
   const T* data;  // (N, H, W, C) from the group's first channel on
   bool wide;
 
   __device__ __forceinline__ Line line(int i) const { return tap(conv, i); }
   __device__ __forceinline__ Depth depth(int d) const { return window(conv, data, d); }
+  __device__ __forceinline__ void next(Depth& spot, int) const {
+    const int t = conv.stride;
+    spot.w += t, spot.at += ptrdiff_t(t) * conv.C;
+    if (spot.w < conv.Q * t - conv.pad) return;
+    spot.w = -conv.pad, spot.h += t, spot.at += ptrdiff_t(t) * (conv.W - conv.Q) * conv.C;
+    if (spot.h < conv.P * t - conv.pad) return;
+    spot.h = -conv.pad, spot.at += ptrdiff_t(conv.H - conv.P * t) * conv.W * conv.C;
+  }
   __device__ __forceinline__ const T* at(const Line& line, const Depth& depth) const {
     return tapped(depth, line, conv.H, conv.W);
   }
@@ -137,20 +155,22 @@ struct DgradImage {
 
   const Conv& conv;
   Parities parity;
+  int lines, depths;
   const T* data;  // (N, P, Q, K) from the group's first channel on
   bool wide;
 
   __device__ __forceinline__ Line line(int row) const {
-    if (row >= conv.N * conv.by_parity_HW.value) return {data, -kOutside, 0};
+    if (row >= lines) return {data, -kOutside, 0};
     const ParityRow at = parity_row(conv, row);
     const int p = at.i + parity.h.shift, q = at.j + parity.w.shift;
     return {data + ((ptrdiff_t(at.n) * conv.P + p) * conv.Q + q) * conv.K, p, q};
   }
   __device__ __forceinline__ Depth depth(int d) const {
-    if (d >= parity.depths(conv)) return {0, 2 * kOutside, 0};
+    if (d >= depths) return {0, 2 * kOutside, 0};
     const ParityTap tap = parity_tap(conv, parity, d);
     return {tap.k - (tap.r * conv.Q + tap.s) * conv.K, -tap.r, -tap.s};
   }
+  __device__ __forceinline__ void next(Depth& depth, int d) const { depth = this->depth(d); }
   __device__ __forceinline__ const T* at(const Line& line, const Depth& depth) const {
     return tapped(line, depth, conv.P, conv.Q);
   }
@@ -165,16 +185,18 @@ struct DgradFilter {
 
   const Conv& conv;
   Parities parity;
+  int lines, depths;
   const T* data;  // (K/groups, R, S, C/groups)
   bool wide;
 
-  __device__ __forceinline__ Line line(int c) const { return c < conv.group_C ? data + c : nullptr; }
+  __device__ __forceinline__ Line line(int c) const { return c < lines ? data + c : nullptr; }
   __device__ __forceinline__ Depth depth(int d) const {
-    if (d >= parity.depths(conv)) return -1;
+    if (d >= depths) return -1;
     const ParityTap tap = parity_tap(conv, parity, d);
     const int r = parity.h.first_tap + tap.r * conv.stride, s = parity.w.first_tap + tap.s * conv.stride;
     return ((tap.k * conv.R + r) * conv.S + s) * conv.group_C;
   }
+  __device__ __forceinline__ void next(Depth& depth, int d) const { depth = this->depth(d); }
   __device__ __forceinline__ const T* at(Line line, Depth depth) const {
     return line && depth >= 0 ? line + depth : nullptr;
   }

@@ -21,6 +21,7 @@ struct Matrix {
   __device__ __forceinline__ Depth depth(int d) const {
     return d >= depths ? -1 : transposed ? (long long)d * pitch : d;
   }
+  __device__ __forceinline__ void next(Depth& depth, int d) const { depth = this->depth(d); }
   __device__ __forceinline__ const T* at(Line line, Depth depth) const {
     return line && depth >= 0 ? line + depth : nullptr;
   }

@@ -5,6 +5,7 @@
 
 struct Fma {
   using Number = float;
+  static constexpr int kThreads = 256;
 
   // Of the block's 16 x 16 threads each has 8 rows and 8 columns: every number that it reads from
   // shared memory is used 8 times.

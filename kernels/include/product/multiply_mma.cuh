@@ -56,30 +56,32 @@ __device__ __forceinline__ void multiply(float (&c)[4], const unsigned (&a)[4], 
 template <class T>
 struct Mma {
   using Number = T;
+  static constexpr int kThreads = 128;
 
-  // 2 x 4 warps of 64 x 32 outputs: 16 mma for every 6 fragments read.
+  // 2 x 2 warps of 64 x 64 outputs: 32 mma for every 8 fragments of 512 bytes. Twice as many warps of
+  // 64 x 32 would read 12 for the same, and shared memory, not the tensor cores, would set the pace.
   template <bool a_across, bool b_across>
   struct Sums {
-    float sums[4][4][4] = {};
+    float sums[4][8][4] = {};
 
     __device__ __forceinline__ void add(const Tile<T, a_across>& a, const Tile<T, b_across>& b) {
 #pragma unroll
       for (int d = 0; d < kDepth<T>; d += kDepth<T> / 2) {
-        unsigned left[4][4], right[2][4];
+        unsigned left[4][4], right[4][4];
 #pragma unroll
         for (int m = 0; m < 4; m++) {
           load_rows(left[m], a, row0() + 16 * m, d);
           round_operands(left[m], T());
         }
 #pragma unroll
-        for (int n = 0; n < 2; n++) {
+        for (int n = 0; n < 4; n++) {
           load_columns(right[n], b, column0() + 16 * n, d);
           round_operands(right[n], T());
         }
 #pragma unroll
         for (int m = 0; m < 4; m++) {
 #pragma unroll
-          for (int n = 0; n < 4; n++) {
+          for (int n = 0; n < 8; n++) {
             const unsigned pair[2] = {right[n / 2][n % 2 * 2], right[n / 2][n % 2 * 2 + 1]};
             multiply(sums[m][n], left[m], pair, T());
           }
@@ -93,7 +95,7 @@ struct Mma {
 #pragma unroll
       for (int m = 0; m < 4; m++) {
 #pragma unroll
-        for (int n = 0; n < 4; n++) {
+        for (int n = 0; n < 8; n++) {
 #pragma unroll
           for (int j = 0; j < 4; j++) {
             write(row0() + 16 * m + g + j / 2 * 8, column0() + 8 * n + 2 * t + j % 2, sums[m][n][j]);
@@ -103,7 +105,7 @@ struct Mma {
     }
 
    private:
-    static __device__ __forceinline__ int row0() { return threadIdx.x / 128 * 64; }
-    static __device__ __forceinline__ int column0() { return threadIdx.x / 32 % 4 * 32; }
+    static __device__ __forceinline__ int row0() { return threadIdx.x / 64 * 64; }
+    static __device__ __forceinline__ int column0() { return threadIdx.x / 32 % 2 * 64; }
   };
 };

@@ -12,7 +12,7 @@
 constexpr int kStages = 4;
 // Bytes of dynamic shared memory; src/ops/product.rs gives them.
 constexpr int kShared = 80 * 1024;
-// Blocks that a multiprocessor is to hold at once, which leaves a thread 128 registers.
+// Blocks that a multiprocessor is to hold at once, so that one computes while the other waits.
 constexpr int kBlocks = 2;
 
 template <class T, bool a_across, bool b_across>
@@ -70,8 +70,8 @@ __device__ __forceinline__ Results& product(const A& a, const B& b, Corner at, i
   using Buffers = Stage<T, A::across, B::across>;
   static_assert(kStages * sizeof(Buffers) <= kShared, "the launcher gives kShared bytes");
   Buffers* stages = dynamic_shared<Buffers>();
-  const Loader<A> loader_a(a, at.row);
-  const Loader<B> loader_b(b, at.column);
+  const Loader<A, Core::kThreads> loader_a(a, at.row);
+  const Loader<B, Core::kThreads> loader_b(b, at.column);
   const auto load = [&](int step) {
     if (step < steps) {
       Buffers& stage = stages[step % kStages];
@@ -126,7 +126,7 @@ __device__ __forceinline__ float finish(const Epilogue& epilogue, float sum, flo
 
 // Row `at.row + i` of the results goes to row_at(at.row + i), `columns` long, null for none.
 // `wide`: columns and rows allow for 16 bytes at a time.
-template <class T, class RowAt>
+template <class Core, class T, class RowAt>
 __device__ __forceinline__ void store(const Results& results, Corner at, int columns, bool wide, Epilogue epilogue,
                                       RowAt row_at) {
   constexpr int kVectors = kLines / kVector<T>;
@@ -136,7 +136,7 @@ __device__ __forceinline__ void store(const Results& results, Corner at, int col
   for (int j = 0; j < kVector<T>; j++) {
     bias[j] = epilogue.bias && column + j < columns ? epilogue.bias[column + j] : 0.0f;
   }
-  for (int row = threadIdx.x / kVectors; row < kLines; row += kThreads / kVectors) {
+  for (int row = threadIdx.x / kVectors; row < kLines; row += Core::kThreads / kVectors) {
     T* const to = row_at(at.row + row);
     if (!to) continue;
     float v[kVector<T>];

@@ -5,8 +5,10 @@
 // a[line][d] lies:
 //
 //   Number                   the type of an element
+//   lines, depths            how many there are; beyond them the operand is 0
 //   Line, line(i)            what is worth knowing of line i before the loop over the depth
 //   Depth, depth(d)          the same of a depth
+//   next(Depth, d)           makes depth d of depth d - 1
 //   at(Line, Depth)          its address, null where the operand is 0
 //   across                   whether neighbours in memory are neighbouring lines, not depths
 //   wide                     whether 16 bytes of neighbours are all there or all 0, and aligned
@@ -16,9 +18,9 @@
 #include "cp_async.cuh"
 #include "numbers.cuh"
 
-// A block of kThreads computes kLines x kLines outputs, kDepth<T> terms of each at a time.
-// src/ops/product.rs has the same numbers.
-constexpr int kThreads = 256, kLines = 128;
+// A block computes kLines x kLines outputs, kDepth<T> terms of each at a time; src/ops/product.rs
+// has the same numbers.
+constexpr int kLines = 128;
 
 template <class T>
 constexpr int kVector = 16 / sizeof(T);
@@ -54,17 +56,17 @@ __device__ __forceinline__ void copy_vector(T* to, const T* from, const T* data)
   cp_async<16>(to, from ? from : data, from != nullptr);
 }
 
-__device__ __forceinline__ void copy_element(float* to, const float* from, const float* data) {
-  cp_async<4>(to, from ? from : data, from != nullptr);
-}
+// cp.async moves no less than 4 bytes: bf16 goes through registers, in runs that a thread reads
+// before it writes the first.
+constexpr int kRun = 8;
 
-// cp.async moves no less than 4 bytes.
-__device__ __forceinline__ void copy_element(bf16* to, const bf16* from, const bf16*) {
-  *to = from ? *from : from_f32<bf16>(0.0f);
+__device__ __forceinline__ void store_along(bf16* to, const bf16 (&run)[kRun]) {
+  *reinterpret_cast<uint4*>(to) = make_uint4(pack(run[0], run[1]), pack(run[2], run[3]), pack(run[4], run[5]),
+                                             pack(run[6], run[7]));
 }
 
 // A thread's share of every tile of one operand. Its lines stay the same over the whole depth.
-template <class Gather>
+template <class Gather, int kThreads>
 struct Loader {
   using T = typename Gather::Number;
   using Operand = Tile<T, Gather::across>;
@@ -72,9 +74,11 @@ struct Loader {
   static constexpr int kLinesOfAThread = kLines * kAlong / kThreads;
 
   const Gather& gather;
+  int inside;  // lines of the tile that the operand has
   typename Gather::Line lines[kLinesOfAThread];
 
-  __device__ __forceinline__ Loader(const Gather& gather, int line0) : gather(gather) {
+  __device__ __forceinline__ Loader(const Gather& gather, int line0)
+      : gather(gather), inside(gather.lines - line0) {
     const int thread = threadIdx.x;
     const bool one = !gather.wide || Gather::across;
     const int first = !gather.wide ? thread % kLines : Gather::across ? thread % kAcross * kVector<T> : thread / kAlong;
@@ -113,14 +117,40 @@ struct Loader {
     }
   }
 
-  // One line a thread, so that what differs between depths is the same for a warp.
+  // One line a thread, so that neighbours read neighbouring lines, and what changes from depth to
+  // depth is the same for all of a warp. Lines outside stay unwritten: nobody reads their sums.
   __device__ __forceinline__ void load_elements(Operand& tile, int depth0) const {
     constexpr int kDepths = kDepth<T> * kLines / kThreads;
     const int line = threadIdx.x % kLines, first = threadIdx.x / kLines * kDepths;
+    if (line >= inside) return;
+    auto depth = gather.depth(depth0 + first);
+    const auto next = [&](int d) {
+      const T* from = depth0 + d < gather.depths ? gather.at(lines[0], depth) : nullptr;
+      gather.next(depth, depth0 + d + 1);
+      return from;
+    };
+    if constexpr (sizeof(T) == 4) {
 #pragma unroll 4
-    for (int d = first; d < first + kDepths; d++) {
-      T* to = Gather::across ? &tile.at[d][line] : &tile.at[line][d];
-      copy_element(to, gather.at(lines[0], gather.depth(depth0 + d)), gather.data);
+      for (int d = first; d < first + kDepths; d++) {
+        const T* from = next(d);
+        cp_async<4>(Gather::across ? &tile.at[d][line] : &tile.at[line][d], from ? from : gather.data, from != nullptr);
+      }
+    } else {
+#pragma unroll 1
+      for (int d = first; d < first + kDepths; d += kRun) {
+        T run[kRun];
+#pragma unroll
+        for (int i = 0; i < kRun; i++) {
+          const T* from = next(d + i);
+          run[i] = from ? *from : from_f32<T>(0.0f);
+        }
+        if constexpr (Gather::across) {
+#pragma unroll
+          for (int i = 0; i < kRun; i++) tile.at[d + i][line] = run[i];
+        } else {
+          store_along(&tile.at[line][d], run);
+        }
+      }
     }
   }
 };

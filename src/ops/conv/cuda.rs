@@ -7,7 +7,7 @@ use crate::device::{Arg, Device, Launch};
 use crate::error::Result;
 use crate::ops::Gpu;
 use crate::ops::gpu::{Version, int};
-use crate::ops::product::{Divisor, LINES, Split, launch, products, tiles};
+use crate::ops::product::{Divisor, LINES, Split, products, tiles};
 
 /// kernels/include/geometry/conv.cuh.
 #[repr(C)]
@@ -112,7 +112,7 @@ impl<D: Device> ConvOp for Gpu<D> {
         let pixels = N * conv.P * conv.Q;
         let launch = match self.version {
             Version::Naive => Launch::elementwise(kernel, pixels * conv.K, 256)?,
-            Version::Fast => launch(kernel, pixels, conv.K / conv.groups, 1, conv.groups)?,
+            Version::Fast => self.product(kernel, pixels, conv.K / conv.groups, 1, conv.groups)?,
         };
         let args = [
             Arg::geometry(&geometry),
@@ -139,7 +139,9 @@ impl<D: Device> ConvOp for Gpu<D> {
         let parities = conv.stride * conv.stride;
         let launch = match self.version {
             Version::Naive => Launch::elementwise(kernel, N * conv.input().len(), 256)?,
-            Version::Fast => launch(kernel, N * parity_H * parity_W, conv.C / conv.groups, parities, conv.groups)?,
+            Version::Fast => {
+                self.product(kernel, N * parity_H * parity_W, conv.C / conv.groups, parities, conv.groups)?
+            }
         };
         let args = [
             Arg::geometry(&geometry),
@@ -174,8 +176,8 @@ impl<D: Device> ConvOp for Gpu<D> {
         // Two blocks hide each other's waits for memory.
         let split = self.split(conv.groups * tiles(filters, filter), N * conv.P * conv.Q, 2);
         let geometry = Geometry::new(OP, conv, N, false, split)?;
+        let product = self.product(kernel, filters, filter, split.splits, conv.groups)?;
         let sums = self.workspace.room(&self.device, split.bytes(split_pitch(conv)))?;
-        let product = launch(kernel, filters, filter, split.splits, conv.groups)?;
         let (dw_out, dbias_out) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
         self.device.launch(&product, &[Arg::geometry(&geometry), x, dy, dw_out, dbias_out, Arg::output(sums)])?;
         if split.splits == 1 {

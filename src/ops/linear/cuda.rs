@@ -7,7 +7,7 @@ use crate::device::{Arg, Device, Launch};
 use crate::error::Result;
 use crate::ops::Gpu;
 use crate::ops::gpu::{Version, int, versions};
-use crate::ops::product::{LINES, Split, launch, products, tiles};
+use crate::ops::product::{LINES, Split, products, tiles};
 
 /// A batch gives few tiles of outputs, each a long sum: blocks wanted for a multiprocessor. One
 /// keeps its copies from memory going; each more writes all outputs once more.
@@ -64,7 +64,7 @@ impl<D: Device> LinearOp for Gpu<D> {
             return self.device.launch(&naive, &[Arg::geometry(&geometry), x, w, bias()?, y.write(OP, "y", outputs)?]);
         }
         let sum = Launch::elementwise(self.choose(versions!("linear_fprop_sum")), outputs, 256)?;
-        let product = launch(kernel, N, linear.outputs, split.splits, 1)?;
+        let product = self.product(kernel, N, linear.outputs, split.splits, 1)?;
         let sums = self.workspace.room(&self.device, split.bytes(outputs))?;
         let to = y.write(OP, "y", outputs)?;
         self.device.launch(&product, &[Arg::geometry(&geometry), x, w, bias()?, to, Arg::output(sums)])?;
@@ -95,7 +95,7 @@ impl<D: Device> LinearOp for Gpu<D> {
             return self.device.launch(&naive, &[Arg::geometry(&geometry), dy, w, dx.write(OP, "dx", inputs)?]);
         }
         let sum = Launch::elementwise(self.choose(versions!("linear_dgrad_sum")), inputs, 256)?;
-        let product = launch(kernel, N, linear.inputs, split.splits, 1)?;
+        let product = self.product(kernel, N, linear.inputs, split.splits, 1)?;
         let sums = self.workspace.room(&self.device, split.bytes(inputs))?;
         let to = dx.write(OP, "dx", inputs)?;
         self.device.launch(&product, &[Arg::geometry(&geometry), dy, w, to, Arg::output(sums)])?;
@@ -119,7 +119,7 @@ impl<D: Device> LinearOp for Gpu<D> {
         let geometry = Geometry::new(OP, linear, N, false, Split::ONE)?;
         let launch = match self.version {
             Version::Naive => Launch::elementwise(kernel, linear.weights(), 256)?,
-            Version::Fast => launch(kernel, linear.outputs, linear.inputs, 1, 1)?,
+            Version::Fast => self.product(kernel, linear.outputs, linear.inputs, 1, 1)?,
         };
         let args = [
             Arg::geometry(&geometry),
