@@ -62,6 +62,8 @@ extern "C" __global__ void pool_unpool_1(Pool pool,
 // ---------------------------------------------------------------------------
 // 2: a block per row, n channels a thread
 
+// Four blocks to a multiprocessor leave 64 registers a thread. Unasked ptxas aims at fewer, and spills.
+
 template <class T, int n>
 __device__ __forceinline__ void pool_row(const Pool& pool, const T* __restrict__ x, T* __restrict__ y,
                                          unsigned char* __restrict__ switches) {
@@ -110,7 +112,7 @@ __device__ __forceinline__ void pool_unpool_2(const Pool& pool, const T* __restr
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     pool_forward_2_f32(Pool pool,
                        const float* __restrict__ x,             // (N, H, W, C)
                        float* __restrict__ y,                   // (N, P, Q, C)
@@ -118,7 +120,7 @@ extern "C" __global__ void __launch_bounds__(256)
   pool_forward_2(pool, x, y, switches);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     pool_forward_2_bf16(Pool pool,
                         const bf16* __restrict__ x,              // (N, H, W, C)
                         bf16* __restrict__ y,                    // (N, P, Q, C)
@@ -126,7 +128,7 @@ extern "C" __global__ void __launch_bounds__(256)
   pool_forward_2(pool, x, y, switches);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     pool_unpool_2_f32(Pool pool,
                       const float* __restrict__ y,                 // (N, P, Q, C)
                       const unsigned char* __restrict__ switches,  // (N, P, Q, C)
@@ -134,7 +136,7 @@ extern "C" __global__ void __launch_bounds__(256)
   pool_unpool_2(pool, y, switches, x);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     pool_unpool_2_bf16(Pool pool,
                        const bf16* __restrict__ y,                  // (N, P, Q, C)
                        const unsigned char* __restrict__ switches,  // (N, P, Q, C)

@@ -53,7 +53,7 @@ __device__ __forceinline__ void pool_lrn_forward_2(const PoolLrn& both, const T*
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     pool_lrn_forward_2_f32(PoolLrn both,
                            const float* __restrict__ x,            // (N, H, W, C)
                            float* __restrict__ a,                  // (N, P, Q, C)
@@ -62,7 +62,7 @@ extern "C" __global__ void __launch_bounds__(256)
   pool_lrn_forward_2(both, x, a, switches, b);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     pool_lrn_forward_2_bf16(PoolLrn both,
                             const bf16* __restrict__ x,            // (N, H, W, C)
                             bf16* __restrict__ a,                  // (N, P, Q, C)
@@ -129,7 +129,7 @@ __device__ __forceinline__ void pool_lrn_backward_2(const PoolLrn& both, const T
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     pool_lrn_backward_2_f32(PoolLrn both,
                             const float* __restrict__ a,                 // (N, P, Q, C)
                             const unsigned char* __restrict__ switches,  // (N, P, Q, C)
@@ -138,7 +138,7 @@ extern "C" __global__ void __launch_bounds__(256)
   pool_lrn_backward_2(both, a, switches, db, dx);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     pool_lrn_backward_2_bf16(PoolLrn both,
                              const bf16* __restrict__ a,                  // (N, P, Q, C)
                              const unsigned char* __restrict__ switches,  // (N, P, Q, C)

@@ -34,7 +34,7 @@ __device__ __forceinline__ Pooled<n> pool_window(const Pool& pool, const T* __re
 #pragma unroll
   for (int j = 0; j < n; j++) best.largest.v[j] = -INFINITY;
   for (int r = 0; r < rows; r++) {
-#pragma unroll 3  // The usual width: three loads under way. By 2 and by 4 registers spill.
+#pragma unroll 3  // The usual width: three loads under way.
     for (int s = 0; s < columns; s++) {
       const Vector<T, n> tap = load<n>(window + (size_t(r) * pool.W + s) * pool.C);
 #pragma unroll
@@ -57,7 +57,7 @@ __device__ __forceinline__ Vector<float, n> unpool_gather(const Pool& pool, int 
                                                           Value value) {
   Vector<float, n> sum = {};
   for (int p = first_window(pool, h); p < end_window(pool, h, pool.P); p++) {
-#pragma unroll 2  // Seldom more windows; unrolled by 4 registers spill.
+#pragma unroll 2  // Seldom more windows.
     for (int q = first_window(pool, w); q < end_window(pool, w, pool.Q); q++) {
       const int here = (h - p * pool.stride) * pool.R + w - q * pool.stride;
       const auto code = load<n>(switches_nc + (size_t(p) * pool.Q + q) * pool.C);
