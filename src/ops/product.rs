@@ -4,13 +4,14 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::device::{Device, Launch};
 use crate::error::{Error, Result};
+use crate::ops::gpu::int;
 use crate::ops::{Gpu, Precision, Version};
 
 /// kThreads of Fma and Mma, kLines and kShared of kernels/include/product: a block computes
 /// `LINES` x `LINES` outputs.
 const FMA_THREADS: u32 = 256;
 const MMA_THREADS: u32 = 128;
-pub(crate) const LINES: usize = 128;
+const LINES: usize = 128;
 const SHARED: usize = 80 * 1024;
 
 /// Steps of a product that pay for writing its results once more and adding them up.
@@ -73,6 +74,12 @@ impl Split {
     pub fn bytes(&self, floats: usize) -> usize {
         if self.splits == 1 { 0 } else { self.splits * floats * size_of::<f32>() }
     }
+}
+
+/// [`int`], for what kernels count to the end of a tile.
+pub(crate) fn whole_tiles(op: &'static str, name: &str, size: usize) -> Result<i32> {
+    let exact = int(op, name, size)?;
+    int(op, name, size + LINES).map(|_| exact)
 }
 
 /// Blocks that cover `rows` x `columns` outputs.

@@ -1,7 +1,7 @@
 // Where the operands of a convolution's three products lie (the gathers of product/tile.cuh).
 //
 //   direction  rows            columns    depth           a                 b
-//   fprop      (n, p, q)       k          (r, s, c)       FpropImage of x   FpropFilter of w
+//   fprop      (n, p, q)       k          (r, s, c)       FpropImage of x   Matrix of w
 //   dgrad      (n, i, j)       c          (r', s', k)     DgradImage of dy  DgradFilter of w
 //   wgrad      k               (r, s, c)  (n, p, q)       Matrix of dy      WgradImage of x
 //

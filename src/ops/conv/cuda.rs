@@ -7,7 +7,7 @@ use crate::device::{Arg, Device, Launch};
 use crate::error::Result;
 use crate::ops::Gpu;
 use crate::ops::gpu::{Version, int};
-use crate::ops::product::{Divisor, LINES, Split, products, tiles};
+use crate::ops::product::{Divisor, Split, products, tiles, whole_tiles};
 
 /// kernels/include/geometry/conv.cuh.
 #[repr(C)]
@@ -56,10 +56,9 @@ impl Geometry {
         let size = |name, size| int(op, name, size);
         let (parity_H, parity_W) = parity(conv);
         let (group_C, group_K) = (conv.C / conv.groups, conv.K / conv.groups);
-        // What kernels count with an `int`: rows and depths, to the end of a tile, and offsets in
-        // one image and in the filters.
-        size("N P Q", N * conv.P * conv.Q + LINES)?;
-        size("N H W", N * parity_H * parity_W + LINES)?;
+        // What kernels count with an `int`: rows and depths, and offsets in one image and in the filters.
+        whole_tiles(op, "N P Q", N * conv.P * conv.Q)?;
+        whole_tiles(op, "N H W", N * parity_H * parity_W)?;
         size("H W C", conv.R.max(conv.H) * conv.W * conv.C)?;
         size("P Q K", conv.R.max(conv.P) * conv.Q * conv.K)?;
         let by = |name, value| size(name, value).map(Divisor::new);
@@ -82,7 +81,7 @@ impl Geometry {
             relu: relu.into(),
             splits: size("splits", split.splits)?,
             split_steps: size("steps", split.steps)?,
-            split_pitch: size("K R S C", split_pitch(conv) + LINES)? - LINES as i32,
+            split_pitch: whole_tiles(op, "K R S C", split_pitch(conv))?,
             by_PQ: by("P Q", conv.P * conv.Q)?,
             by_Q: by("Q", conv.Q)?,
             by_SC: by("S C", conv.S * group_C)?,

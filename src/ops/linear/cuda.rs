@@ -7,7 +7,7 @@ use crate::device::{Arg, Device, Launch};
 use crate::error::Result;
 use crate::ops::Gpu;
 use crate::ops::gpu::{Version, int, versions};
-use crate::ops::product::{LINES, Split, products, tiles};
+use crate::ops::product::{Split, products, tiles, whole_tiles};
 
 /// A batch gives few tiles of outputs, each a long sum: blocks wanted for a multiprocessor. One
 /// keeps its copies from memory going; each more writes all outputs once more.
@@ -27,8 +27,7 @@ struct Geometry {
 
 impl Geometry {
     fn new(op: &'static str, linear: &Linear, N: usize, relu: bool, split: Split) -> Result<Self> {
-        // Kernels count to the end of a tile.
-        let size = |name, size| int(op, name, size + LINES).map(|size| size - LINES as i32);
+        let size = |name, size| whole_tiles(op, name, size);
         Ok(Geometry {
             N: size("N", N)?,
             inputs: size("in", linear.inputs)?,
