@@ -30,6 +30,7 @@ mod preset;
 mod relu;
 mod resume;
 mod reverse;
+mod roof;
 mod run;
 mod schedule;
 mod sgd;

@@ -8,6 +8,7 @@ use crate::ops::conv::Conv;
 use crate::ops::crop::Crop;
 use crate::ops::linear::Linear;
 use crate::ops::pool::Pool;
+use crate::ops::roof::Roof;
 
 /// Arithmetic and traffic of one call, in any precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,12 @@ impl Cost {
     /// An operation that reads and writes `elements` elements and hardly computes.
     pub fn memory(elements: usize) -> Self {
         Cost { elements: elements as u64, ..Cost::default() }
+    }
+
+    /// The least seconds that it can take under `roof`: all arithmetic at the peak, or all
+    /// traffic at the bandwidth. What stays in a cache from one operation to the next may be faster.
+    pub fn floor(&self, roof: &Roof, element_bytes: usize) -> f64 {
+        (self.flops as f64 / roof.flops).max(self.traffic(element_bytes) as f64 / roof.bandwidth)
     }
 
     /// Traffic in bytes, with elements of `element_bytes`.

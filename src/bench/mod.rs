@@ -7,7 +7,6 @@
 //! | [`recorder`] | a backend that times every operation of another one |
 //! | [`profile`] | those times by layer and operation, against the roof |
 //! | [`cost`] | arithmetic and memory traffic of each operation |
-//! | [`roof`] | the machine's multiply-add peak and memory bandwidth, measured |
 //! | [`process`] | peak memory and processor time |
 //!
 //! Operations are timed where they run, inside the training step: with the
@@ -18,12 +17,10 @@ pub mod cost;
 pub mod process;
 pub mod profile;
 pub mod recorder;
-pub mod roof;
 pub mod workload;
 
 pub use clock::Timing;
 pub use cost::Cost;
 pub use profile::{Entry, Profile};
 pub use recorder::Recorder;
-pub use roof::Roof;
 pub use workload::Workload;

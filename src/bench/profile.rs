@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use super::clock::median;
 use super::recorder::{Call, Op};
-use super::{Cost, Recorder, Roof, Workload};
+use super::{Cost, Recorder, Workload};
 use crate::error::Result;
 use crate::net::{Layer, LayerOp, Plan};
+use crate::ops::roof::Roof;
 use crate::ops::{Backend, Role, Storage};
 use crate::train::Config;
 
@@ -23,7 +24,7 @@ pub struct Entry {
     pub cost: Cost,
     /// What it takes in a step, the median of several.
     pub seconds: f64,
-    /// The least that it can take: see [`Roof::floor`].
+    /// The least that it can take: see [`Cost::floor`].
     pub floor: f64,
 }
 
@@ -48,13 +49,13 @@ impl Profile {
     /// # Errors
     /// Those of [`Workload::new`] and [`Workload::train`].
     pub fn measure<B: Backend>(
-        backend: B,
+        mut backend: B,
         config: &Config,
         classes: usize,
         batch: usize,
         steps: usize,
-        roof: Roof,
     ) -> Result<Self> {
+        let roof = backend.roof()?;
         let (backend, calls) = Recorder::new(backend);
         let mut workload = Workload::new(backend, config, classes, batch)?;
         workload.train()?;
@@ -69,7 +70,7 @@ impl Profile {
         let backend = workload.net().backend();
         let element_bytes = backend.element_bytes(Role::Activation);
         Ok(Profile {
-            entries: rows.entries(|cost| roof.floor(cost, element_bytes)),
+            entries: rows.entries(|cost| cost.floor(&roof, element_bytes)),
             seconds: median(&mut seconds),
             roof,
             element_bytes,

@@ -4,7 +4,6 @@
 //! training. Shapes of the buffers are those of the operations' own traits.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
 
 use super::Cost;
 use crate::device::HostMemory;
@@ -15,7 +14,9 @@ use crate::ops::dropout::{Dropout, DropoutOp};
 use crate::ops::linear::{Linear, LinearOp};
 use crate::ops::lrn::{Lrn, LrnOp};
 use crate::ops::pool::{Pool, PoolOp, UnpoolMode};
+use crate::ops::pool_lrn::PoolLrnOp;
 use crate::ops::relu::{ReluOp, ReluRule};
+use crate::ops::roof::{Roof, RoofOp};
 use crate::ops::sgd::{SgdOp, SgdTensor};
 use crate::ops::softmax::{LossSums, SoftmaxOp};
 use crate::ops::{Backend, Role, StepScalars, Storage};
@@ -66,11 +67,12 @@ impl<B: Backend> Recorder<B> {
     }
 
     fn time<R>(&mut self, op: Op, cost: Cost, run: impl FnOnce(&mut B) -> Result<R>) -> Result<R> {
-        let start = Instant::now();
+        let start = self.inner.mark()?;
         let result = run(&mut self.inner)?;
-        self.inner.synchronise()?;
+        let end = self.inner.mark()?;
+        let seconds = self.inner.seconds_between(&start, &end)?;
         // Nobody listening is no error: then nobody wants to know.
-        let _ = self.calls.send(Call { op, cost, seconds: start.elapsed().as_secs_f64() });
+        let _ = self.calls.send(Call { op, cost, seconds });
         Ok(result)
     }
 }
@@ -80,6 +82,7 @@ impl<B: Backend> Storage for Recorder<B> {
     type Bytes = B::Bytes;
     type Ints = B::Ints;
     type Scalars = B::Scalars;
+    type Mark = B::Mark;
     type Host = B::Host;
     type Sent = B::Sent;
     type Recorded = B::Recorded;
@@ -102,6 +105,12 @@ impl<B: Backend> Storage for Recorder<B> {
     }
     fn replay(&mut self, recorded: &B::Recorded) -> Result<()> {
         self.inner.replay(recorded)
+    }
+    fn mark(&self) -> Result<B::Mark> {
+        self.inner.mark()
+    }
+    fn seconds_between(&self, from: &B::Mark, to: &B::Mark) -> Result<f64> {
+        self.inner.seconds_between(from, to)
     }
     fn synchronise(&mut self) -> Result<()> {
         self.inner.synchronise()
@@ -195,6 +204,15 @@ impl<B: Backend> PoolOp for Recorder<B> {
             fn unpool(
                 pool: &Pool, N: usize, mode: UnpoolMode, y: &B::Buf, switches: &B::Bytes, x: &mut B::Buf
             ) -> ();
+    }
+}
+
+/// One after the other, each with its own time.
+impl<B: Backend> PoolLrnOp for Recorder<B> {}
+
+impl<B: Backend> RoofOp for Recorder<B> {
+    fn roof(&mut self) -> Result<Roof> {
+        self.inner.roof()
     }
 }
 

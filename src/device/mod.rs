@@ -38,6 +38,8 @@ pub trait Memory: Send + Sync + fmt::Debug {
 pub trait Device: Send + Sync {
     /// Its memory.
     type Buffer: Memory;
+    /// A place in the order of work, with its time.
+    type Mark: Send;
     /// Bytes on their way to the host.
     type Download: Send;
     /// Memory of the host that the device reads by itself: page-locked on a GPU.
@@ -94,6 +96,12 @@ pub trait Device: Send + Sync {
 
     /// Does recorded work, with the same arguments and on the same memory.
     fn replay(&self, graph: &Self::Graph) -> Result<()>;
+
+    /// The place behind everything asked for so far.
+    fn mark(&self) -> Result<Self::Mark>;
+
+    /// Seconds from one place to a later one; waits until it is reached.
+    fn seconds_between(&self, from: &Self::Mark, to: &Self::Mark) -> Result<f64>;
 
     /// Bytes of memory that nobody uses.
     fn free_bytes(&self) -> Result<u64>;

@@ -125,11 +125,22 @@ impl<B: Backend> Net<B> {
 
     fn walk_up(&mut self, dropping: bool, layers: usize) -> Result<()> {
         let N = self.N;
-        for (i, layer) in self.plan.layers[..layers].iter().enumerate() {
+        let mut i = 0;
+        while i < layers {
+            let layer = &self.plan.layers[i];
             let (below, above) = self.blobs.split_at_mut(i);
             let x = below.last().map_or(&self.input, |blob| &blob.y);
-            let Blob { y, switches } = &mut above[0];
+            let (blob, next) = above.split_at_mut(1);
+            let Blob { y, switches } = &mut blob[0];
             let backend = &mut self.backend;
+            // Pooling and the normalisation behind it share a launch where the backend has one.
+            let behind = self.plan.layers[..layers].get(i + 1).map(|layer| &layer.op);
+            if let (LayerOp::Pool(pool), Some(LayerOp::Lrn(lrn))) = (&layer.op, behind) {
+                let switches = switched(switches.as_mut(), layer)?;
+                backend.pool_lrn_forward(pool, lrn, N, x, y, switches, &mut next[0].y)?;
+                i += 2;
+                continue;
+            }
             match &layer.op {
                 LayerOp::Conv { conv, relu } => {
                     let [w, b] = weight_and_bias(&self.params, i)?;
@@ -148,6 +159,7 @@ impl<B: Backend> Net<B> {
                     }
                 }
             }
+            i += 1;
         }
         Ok(())
     }

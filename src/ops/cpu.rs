@@ -1,6 +1,7 @@
 //! The CPU backend: plain Rust over `Vec<T>`, work spread by rayon.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use pulp::{Simd, WithSimd};
 
@@ -114,6 +115,7 @@ impl<T: Real> Storage for Cpu<T> {
     type Bytes = Vec<u8>;
     type Ints = Vec<i32>;
     type Scalars = StepScalars;
+    type Mark = Instant;
     type Host = Vec<u8>;
     type Sent = (Vec<u8>, Vec<u8>);
     type Recorded = ();
@@ -192,6 +194,14 @@ impl<T: Real> Storage for Cpu<T> {
 
     fn replay(&mut self, _: &()) -> Result<()> {
         Err(Error::Usage("the CPU records nothing, so nothing can be replayed".into()))
+    }
+
+    fn mark(&self) -> Result<Instant> {
+        Ok(Instant::now())
+    }
+
+    fn seconds_between(&self, from: &Instant, to: &Instant) -> Result<f64> {
+        Ok(to.duration_since(*from).as_secs_f64())
     }
 
     fn synchronise(&mut self) -> Result<()> {

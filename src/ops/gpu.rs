@@ -278,6 +278,7 @@ impl<D: Device> Storage for Gpu<D> {
     type Bytes = D::Buffer;
     type Ints = D::Buffer; // i32
     type Scalars = D::Buffer; // one `Scalars`
+    type Mark = D::Mark;
     type Host = D::Host;
     type Sent = D::Upload;
     type Recorded = D::Graph;
@@ -369,6 +370,14 @@ impl<D: Device> Storage for Gpu<D> {
 
     fn replay(&mut self, recorded: &D::Graph) -> Result<()> {
         self.device.replay(recorded)
+    }
+
+    fn mark(&self) -> Result<D::Mark> {
+        self.device.mark()
+    }
+
+    fn seconds_between(&self, from: &D::Mark, to: &D::Mark) -> Result<f64> {
+        self.device.seconds_between(from, to)
     }
 
     fn synchronise(&mut self) -> Result<()> {

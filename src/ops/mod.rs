@@ -28,6 +28,7 @@ pub mod lrn;
 pub mod pool;
 pub mod pool_lrn;
 pub mod relu;
+pub mod roof;
 pub mod sgd;
 pub mod softmax;
 
@@ -77,6 +78,8 @@ pub trait Storage {
     type Buf: Send;
     /// [`StepScalars`], where operations read them.
     type Scalars: Send;
+    /// A place in the order of operations, to measure times between.
+    type Mark: Send;
     /// Memory of the host that records are read into.
     type Host: DerefMut<Target = [u8]> + Send + 'static;
     /// Records on their way to a buffer.
@@ -125,6 +128,11 @@ pub trait Storage {
     /// Runs recorded operations.
     fn replay(&mut self, recorded: &Self::Recorded) -> Result<()>;
 
+    /// The place behind everything asked for so far, with its time.
+    fn mark(&self) -> Result<Self::Mark>;
+    /// Seconds from one place to a later one; waits until it is reached.
+    fn seconds_between(&self, from: &Self::Mark, to: &Self::Mark) -> Result<f64>;
+
     /// Waits until everything asked for is done.
     fn synchronise(&mut self) -> Result<()>;
 
@@ -145,7 +153,9 @@ pub trait Backend:
     + linear::LinearOp
     + lrn::LrnOp
     + pool::PoolOp
+    + pool_lrn::PoolLrnOp
     + relu::ReluOp
+    + roof::RoofOp
     + sgd::SgdOp
     + softmax::SoftmaxOp
     + Send
@@ -160,7 +170,11 @@ impl<B> Backend for B where
         + linear::LinearOp
         + lrn::LrnOp
         + pool::PoolOp
+        + pool_lrn::PoolLrnOp
+        + pool_lrn::PoolLrnOp
         + relu::ReluOp
+        + roof::RoofOp
+        + roof::RoofOp
         + sgd::SgdOp
         + softmax::SoftmaxOp
         + Send

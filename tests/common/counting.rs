@@ -29,6 +29,7 @@ pub struct Counting<D> {
 
 impl<D: Device> Device for Counting<D> {
     type Buffer = D::Buffer;
+    type Mark = D::Mark;
     type Download = D::Download;
     type Host = D::Host;
     type Upload = D::Upload;
@@ -98,6 +99,14 @@ impl<D: Device> Device for Counting<D> {
 
     fn replay(&self, graph: &D::Graph) -> Result<()> {
         self.device.replay(graph)
+    }
+
+    fn mark(&self) -> Result<D::Mark> {
+        self.device.mark()
+    }
+
+    fn seconds_between(&self, from: &D::Mark, to: &D::Mark) -> Result<f64> {
+        self.device.seconds_between(from, to)
     }
 
     fn free_bytes(&self) -> Result<u64> {

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use zfnet::bench::{Entry, Profile, Roof, Timing, Workload, process, roof};
+use zfnet::bench::{Entry, Profile, Timing, Workload, process};
 use zfnet::error::Result;
 use zfnet::ops::Backend;
+use zfnet::ops::roof::Roof;
 use zfnet::train::Config;
 use zfnet::train::device::Job;
 
@@ -145,8 +146,9 @@ struct TimeStep<'a>(&'a Task);
 impl Job for TimeStep<'_> {
     type Output = StepTimes;
 
-    fn run<B: Backend>(self, backend: B) -> Result<StepTimes> {
+    fn run<B: Backend>(self, mut backend: B) -> Result<StepTimes> {
         let &Task { ref config, classes, batch, steps } = self.0;
+        let roof = backend.roof()?;
         let mut work = Workload::new(backend, config, classes, batch)?;
         let forward = Timing::of(WARM_UP, steps, || work.forward())?;
         let mut loss = f64::NAN;
@@ -162,7 +164,7 @@ impl Job for TimeStep<'_> {
             ],
             loss,
             peak_bytes: process::peak_bytes(),
-            peak_gflops: roof::arithmetic::<f32>() / 1e9,
+            peak_gflops: roof.flops / 1e9,
         })
     }
 }
@@ -208,7 +210,7 @@ impl Job for TakeApart<'_> {
 
     fn run<B: Backend>(self, backend: B) -> Result<Profile> {
         let &Task { ref config, classes, batch, steps } = self.0;
-        Profile::measure(backend, config, classes, batch, steps, Roof::measure::<f32>())
+        Profile::measure(backend, config, classes, batch, steps)
     }
 }
 

@@ -9,6 +9,7 @@ use cudarc::driver::result;
 use cudarc::driver::sys;
 
 use super::context::Context;
+use super::mark::Mark;
 use crate::device::Memory;
 use crate::error::{Error, Result};
 
@@ -94,61 +95,6 @@ impl Drop for Pinned {
         if self.context.enter().is_ok() {
             // SAFETY: allocated in `new`, freed once.
             let _ = unsafe { result::free_host(self.memory.as_ptr().cast()) };
-        }
-    }
-}
-
-/// A place in a stream's work.
-pub(super) struct Mark {
-    context: Arc<Context>,
-    event: sys::CUevent,
-}
-
-// SAFETY: an event may be used from any thread.
-unsafe impl Send for Mark {}
-
-impl Mark {
-    pub fn new(context: &Arc<Context>) -> Result<Self> {
-        context.enter()?;
-        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
-            .map_err(|e| context.refused("make an event", e))?;
-        Ok(Mark { context: context.clone(), event })
-    }
-
-    /// Marks the place behind all that `stream` was asked for.
-    pub fn set(&self, stream: sys::CUstream) -> Result<()> {
-        self.context.enter()?;
-        // SAFETY: both are alive.
-        unsafe { result::event::record(self.event, stream) }.map_err(|e| self.context.refused("mark a place", e))
-    }
-
-    /// What `stream` is asked for later begins when the mark has passed.
-    pub fn hold(&self, stream: sys::CUstream) -> Result<()> {
-        self.context.enter()?;
-        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
-        // SAFETY: both are alive.
-        unsafe { result::stream::wait_event(stream, self.event, flags) }
-            .map_err(|e| self.context.refused("order two streams", e))
-    }
-
-    /// Waits until the mark has passed.
-    pub fn wait(&self) -> Result<()> {
-        self.context.enter()?;
-        // SAFETY: the event is alive.
-        unsafe { result::event::synchronize(self.event) }.map_err(|e| self.context.refused("wait for a copy", e))
-    }
-
-    fn has_passed(&self) -> bool {
-        // SAFETY: the event is alive.
-        unsafe { result::event::query(self.event) }.is_ok()
-    }
-}
-
-impl Drop for Mark {
-    fn drop(&mut self) {
-        if self.context.enter().is_ok() {
-            // SAFETY: made in `new`, destroyed once.
-            let _ = unsafe { result::event::destroy(self.event) };
         }
     }
 }

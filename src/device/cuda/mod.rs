@@ -7,6 +7,7 @@
 mod context;
 mod functions;
 mod graph;
+mod mark;
 mod memory;
 
 use std::collections::HashMap;
@@ -20,7 +21,8 @@ use cudarc::driver::sys;
 use self::context::Context;
 use self::functions::Function;
 use self::graph::Recording;
-use self::memory::{Allocation, Mark, SLOT_BYTES, Slots};
+use self::mark::Mark;
+use self::memory::{Allocation, SLOT_BYTES, Slots};
 use super::image::{IMAGES, Image, MISSING};
 use super::{Arg, Device, HostMemory, Launch, Packed, Properties, check_range, first};
 use crate::error::{Error, Result};
@@ -113,6 +115,7 @@ impl Drop for Cuda {
 
 impl Device for Cuda {
     type Buffer = CudaBuffer;
+    type Mark = Mark;
     type Download = Download;
     type Host = Pinned;
     type Upload = Upload;
@@ -288,6 +291,16 @@ impl Device for Cuda {
 
     fn replay(&self, graph: &Graph) -> Result<()> {
         graph.replay(self.stream)
+    }
+
+    fn mark(&self) -> Result<Mark> {
+        let mark = Mark::timed(&self.context)?;
+        mark.set(self.stream)?;
+        Ok(mark)
+    }
+
+    fn seconds_between(&self, from: &Mark, to: &Mark) -> Result<f64> {
+        to.seconds_since(from)
     }
 
     fn free_bytes(&self) -> Result<u64> {

@@ -38,6 +38,7 @@ use std::ffi::c_void;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use rayon::prelude::*;
 
@@ -174,6 +175,7 @@ impl Emulator {
 
 impl Device for Emulator {
     type Buffer = EmulatorBuffer;
+    type Mark = Instant;
     type Download = Vec<u8>;
     type Host = Vec<u8>;
     type Upload = (Vec<u8>, EmulatorBuffer);
@@ -263,6 +265,14 @@ impl Device for Emulator {
 
     fn replay(&self, graph: &Graph) -> Result<()> {
         graph.0.iter().try_for_each(|step| self.run(step))
+    }
+
+    fn mark(&self) -> Result<Instant> {
+        Ok(Instant::now())
+    }
+
+    fn seconds_between(&self, from: &Instant, to: &Instant) -> Result<f64> {
+        Ok(to.duration_since(*from).as_secs_f64())
     }
 
     fn free_bytes(&self) -> Result<u64> {

@@ -1,4 +1,4 @@
-//! What the machine can do at most, measured: no datasheet knows this machine's clocks.
+//! The limits of a CPU, all threads of the current rayon pool together.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -6,11 +6,9 @@ use std::time::Instant;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::Cost;
-use crate::ops::Real;
-
-/// Attempts, of which the best counts: a roof is not an average.
-const ATTEMPTS: usize = 7;
+use super::{ATTEMPTS, Roof, RoofOp};
+use crate::error::Result;
+use crate::ops::{Cpu, Real};
 
 /// Rounds of multiply-adds in one attempt: some 20 ms with AVX-512.
 const ROUNDS: usize = 3 << 20;
@@ -21,32 +19,14 @@ const STREAMED: usize = 64 << 20;
 /// Elements that a thread takes at a time.
 const PIECE: usize = 1 << 16;
 
-/// The two limits of a machine, all threads of the current rayon pool together.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Roof {
-    /// Multiply-adds from register to register, in floating-point operations a second.
-    pub flops: f64,
-    /// y += x for large arrays, bytes read and bytes written a second.
-    pub bandwidth: f64,
-}
-
-impl Roof {
-    /// Measures both limits, for arithmetic in T.
-    pub fn measure<T: Real>() -> Self {
-        Roof { flops: arithmetic::<T>(), bandwidth: bandwidth() }
-    }
-
-    /// The least seconds that `cost` can take: all arithmetic at the peak, or all
-    /// traffic at the bandwidth. What stays in a cache from one operation to
-    /// the next may be faster.
-    pub fn floor(&self, cost: &Cost, element_bytes: usize) -> f64 {
-        (cost.flops as f64 / self.flops).max(cost.traffic(element_bytes) as f64 / self.bandwidth)
+impl<T: Real> RoofOp for Cpu<T> {
+    fn roof(&mut self) -> Result<Roof> {
+        Ok(Roof { flops: arithmetic::<T>(self.arch), bandwidth: bandwidth() })
     }
 }
 
 /// Peak of multiply-adds in T on all threads, in floating-point operations a second.
-pub fn arithmetic<T: Real>() -> f64 {
-    let arch = Arch::new();
+fn arithmetic<T: Real>(arch: Arch) -> f64 {
     let attempt = || {
         let start = Instant::now();
         let done: usize = rayon::broadcast(|_| arch.dispatch(MulAdds::<T>(std::marker::PhantomData))).iter().sum();
@@ -85,10 +65,8 @@ fn rounds<T: Real, S: Simd, const SUMS: usize>(simd: S) -> usize {
     ROUNDS * SUMS * (std::mem::size_of::<T::Lanes<S>>() / std::mem::size_of::<T>())
 }
 
-/// Bytes read and written a second by y += x, for arrays that no cache holds. A copy
-/// would not do: where it does not bypass the caches, the machine also reads
-/// what is about to be overwritten, and half of the traffic is hidden.
-pub fn bandwidth() -> f64 {
+/// Bytes read and written a second by y += x.
+fn bandwidth() -> f64 {
     let x = vec![1f32; STREAMED];
     let mut y = vec![0f32; STREAMED];
     let mut attempt = || {
