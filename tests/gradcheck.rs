@@ -23,6 +23,17 @@ fn the_cpu_is_right() {
     }
 }
 
+/// The kernels, in every precision.
+#[test]
+fn the_emulator_is_right() {
+    for precision in ["f32", "tf32", "bf16"] {
+        let mut command = fixture::zfnet(["gradcheck", "--device", "emulator", "--precision", precision]);
+        let (status, stdout, stderr) = fixture::outcome(&mut command);
+        assert_eq!(status, Some(0), "{stderr}{stdout}");
+        assert!(stdout.contains(&format!("thread by thread), {precision}.")) && stdout.contains("gradients are right"));
+    }
+}
+
 /// f32 is not f64: with nothing allowed the rows of f32 fail, those of f64 do not.
 #[test]
 fn a_distance_is_noticed() {
