@@ -279,12 +279,9 @@ fn golden_parameter(case: &Case, part: &str, parameter: &str) -> Vec<f64> {
 }
 
 /// The golden network for N images with the weights it starts from.
-pub fn golden_net<T: Real>(case: &Case, N: usize, training: bool) -> Net<Cpu<T>>
-where
-    Cpu<T>: Backend<Buf = Vec<T>>,
-{
-    let mut net = Net::new(Cpu::<T>::new(), plan(GOLDEN, case.count("classes")), N, training, 0).unwrap();
-    let tensor = |p: &zfnet::net::Param<Cpu<T>>| NamedTensor {
+pub fn golden_net<B: Backend>(backend: B, case: &Case, N: usize, training: bool) -> Net<B> {
+    let mut net = Net::new(backend, plan(GOLDEN, case.count("classes")), N, training, 0).unwrap();
+    let tensor = |p: &zfnet::net::Param<B>| NamedTensor {
         name: p.name.clone(),
         shape: p.shape.clone(),
         data: cast(&golden_parameter(case, "init", &p.name)),
@@ -325,7 +322,7 @@ where
     let Some(cases) = goldens::cases("net") else { return };
     for case in &cases {
         let N = case.count("batch");
-        let mut net = golden_net::<T>(case, N, true);
+        let mut net = golden_net(Cpu::<T>::new(), case, N, true);
         let update = Update {
             lr: case.number("lr"),
             momentum: case.number("momentum"),

@@ -1,24 +1,71 @@
 //! The reverse walk: PyTorch's projections, and the identities that tell a deconvnet from its look-alikes.
 
-use zfnet::net::{Keep, Net, Pass, Plan, Reverse};
+use zfnet::net::{Keep, Net, Part, Pass, Plan, Reverse};
 use zfnet::ops::pool::UnpoolMode;
-use zfnet::ops::{Backend, Cpu, Real};
-use zfnet::tensor::Extent;
+use zfnet::ops::{Backend, Cpu};
+use zfnet::tensor::{Extent, NamedTensor};
 
 use crate::common::compare::{Tolerance, assert_close, assert_same_bits, roundoff};
 use crate::common::goldens;
-use crate::common::on_cpu;
 use crate::net::{CLASSES, TINY, batch, golden_net, he, plan};
 
 const METHODS: [Reverse; 3] = [Reverse::DECONVNET, Reverse::GRADIENT, Reverse::GUIDED];
 
+/// Registers a test `fn name<B: Backend>(backend: B, f64: bool)` for the CPU in both types, and for
+/// the naive and the fast kernels in f32 on the emulator and on a GPU.
+macro_rules! on_backends {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            use zfnet::ops::{Cpu, Gpu, Precision};
+
+            use crate::common::device::{emulator, gpu};
+
+            #[test]
+            fn f32() {
+                super::$name(Cpu::<f32>::new(), false);
+            }
+            #[test]
+            fn f64() {
+                super::$name(Cpu::<f64>::new(), true);
+            }
+            #[test]
+            fn emulator_naive() {
+                super::$name(Gpu::naive(emulator(1)), false);
+            }
+            #[test]
+            fn emulator_fast() {
+                super::$name(Gpu::new(emulator(7), Precision::F32), false);
+            }
+            #[test]
+            fn gpu_fast() {
+                if let Some(gpu) = gpu() {
+                    super::$name(Gpu::new(gpu, Precision::F32), false);
+                }
+            }
+        }
+    )+};
+}
+
+/// The values of parameter `name`, or its gradient.
+fn parameter<B: Backend>(net: &mut Net<B>, part: Part, name: &str) -> Vec<f32> {
+    net.export(part).unwrap().into_iter().find(|t| t.name == name).unwrap().data
+}
+
+/// Sets parameters to what `value` makes of them.
+fn set_parameters<B: Backend>(net: &mut Net<B>, value: impl Fn(&NamedTensor) -> Option<Vec<f32>>) {
+    let mut tensors = net.export(Part::Value).unwrap();
+    for tensor in &mut tensors {
+        if let Some(data) = value(tensor) {
+            tensor.data = data;
+        }
+    }
+    net.import(Part::Value, &tensors).unwrap();
+}
+
 /// An evaluation network with He weights that has seen batch `j`.
-fn forward<T: Real>(plan: Plan, N: usize, j: u64) -> Net<Cpu<T>>
-where
-    Cpu<T>: Backend<Buf = Vec<T>>,
-{
+fn forward<B: Backend>(backend: B, plan: Plan, N: usize, j: u64) -> Net<B> {
     let (x, labels) = batch(j, N, plan.input.len());
-    let mut net = Net::new(Cpu::<T>::new(), plan, N, false, 3).unwrap();
+    let mut net = Net::new(backend, plan, N, false, 3).unwrap();
     net.init(he).unwrap();
     net.load_input(&x, &labels).unwrap();
     net.forward(Pass::Eval).unwrap();
@@ -37,15 +84,12 @@ fn strongest(y: &[f32], extent: Extent, n: usize, p: usize, q: usize) -> (usize,
 ///
 /// The kept value, the result and the golden are each rounded once to f32, and the
 /// projection is linear in the value. In f32 four times what PyTorch's own f32 lost.
-fn golden_projections<T: Real>()
-where
-    Cpu<T>: Backend<Buf = Vec<T>>,
-{
+fn golden_projections<B: Backend>(backend: B, f64: bool) {
     let (Some(cases), Some(nets)) = (goldens::cases("deconv"), goldens::cases("net")) else { return };
     let case = &cases[0];
     let image: Vec<f32> = case.channels_last("image");
     let others: Vec<f32> = nets[0].channels_last("x2");
-    let mut net = golden_net::<T>(&nets[0], 3, false);
+    let mut net = golden_net(backend, &nets[0], 3, false);
     let mut x = others[..3 * image.len()].to_vec();
     x[image.len()..][..image.len()].copy_from_slice(&image);
     net.load_input(&x, &[0; 3]).unwrap();
@@ -60,9 +104,9 @@ where
             let rows = net.project(layer, &[Keep::Layer, unit, Keep::Map(0)], &reverse).unwrap();
             let name = format!("{golden}.{start}");
             let once = roundoff::<f32>();
-            let tolerance = match size_of::<T>() {
-                4 => Tolerance { rel: 5.0 * once, abs: 4.0 * case.f32_error(start) },
-                _ => Tolerance { rel: 3.0 * once, abs: 1e-14 * case.largest(&name) },
+            let tolerance = match f64 {
+                false => Tolerance { rel: 5.0 * once, abs: 4.0 * case.f32_error(start) },
+                true => Tolerance { rel: 3.0 * once, abs: 1e-14 * case.largest(&name) },
             };
             assert_close(&name, &rows[image.len()..][..image.len()], &case.channels_last(&name), tolerance);
             starts += 1;
@@ -87,17 +131,15 @@ fn tiny_with_lens() -> Plan {
 /// softmax gradient is off by 4 x 2^-24 of its size, and as the walk is linear the
 /// pixels by about that; the largest of sums of both signs is 8 times it at most.
 /// In f32 the sums of the walk round too: 2^-24 times the root of 500 terms.
-fn gradient_preset_is_back_propagation<T: Real>()
-where
-    Cpu<T>: Backend<Buf = Vec<T>>,
-{
+fn gradient_preset_is_back_propagation<B: Backend>(backend: B, f64: bool) {
     let N = 2;
     let plan = tiny_with_lens();
     let Extent { H, W, C } = plan.input;
-    let mut net = Net::new(Cpu::<T>::new(), plan, N, true, 3).unwrap();
+    let on_cpu = backend.describe().starts_with("cpu");
+    let mut net = Net::new(backend, plan, N, true, 3).unwrap();
     net.init(he).unwrap();
-    let identity = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0].map(T::of);
-    net.params_mut()[0].value.copy_from_slice(&identity);
+    let identity = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
+    set_parameters(&mut net, |tensor| (tensor.name == "lens.weight").then(|| identity.clone()));
     let (x, labels) = batch(0, N, H * W * C);
     net.load_input(&x, &labels).unwrap();
     net.forward(Pass::Eval).unwrap();
@@ -112,40 +154,41 @@ where
     let signal: Vec<f32> = logits.chunks(CLASSES).zip(&labels).flat_map(softmax_gradient).collect();
     let pixels = net.project_signal("fc5", &signal, &Reverse::GRADIENT).unwrap();
 
-    // Three places a pass, one in each channel of x.
-    let places: Vec<usize> = (0..N * H * W).collect();
+    // Three places a pass, one in each channel of x; a few of them where a pass takes long.
+    let places: Vec<usize> = (0..N * H * W).step_by(if on_cpu { 1 } else { 199 }).collect();
     let mut expected = vec![f64::NAN; N * H * W * C];
     for trio in places.chunks(3) {
         let mut probe = vec![0f32; x.len()];
         trio.iter().enumerate().for_each(|(c, place)| probe[place * C + c] = 1.0);
         net.load_input(&probe, &labels).unwrap();
         net.backward(Pass::Eval).unwrap();
-        let dw = &net.params()[0].training.as_ref().unwrap().grad; // (3, 1, 1, 3)
+        let dw = parameter(&mut net, Part::Grad, "lens.weight"); // (3, 1, 1, 3)
         for (c, place) in trio.iter().enumerate() {
-            (0..C).for_each(|k| expected[place * C + k] = dw[k * C + c].f64());
+            (0..C).for_each(|k| expected[place * C + k] = f64::from(dw[k * C + c]));
         }
     }
+    let at_places =
+        |pixels: &[f32]| -> Vec<f32> { places.iter().flat_map(|p| pixels[p * C..][..C].to_vec()).collect() };
+    let expected: Vec<f64> = places.iter().flat_map(|p| expected[p * C..][..C].to_vec()).collect();
     let largest = expected.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
     let once = roundoff::<f32>();
-    let sums = if size_of::<T>() == 4 { 500f64.sqrt() } else { 0.0 };
+    let sums = if f64 { 0.0 } else { 500f64.sqrt() };
     assert!(largest > 1e-3, "a gradient of {largest} compares nothing");
-    assert_close("d loss / d input", &pixels, &expected, Tolerance::abs((32.0 + sums) * once * largest));
+    assert_close("d loss / d input", &at_places(&pixels), &expected, Tolerance::abs((32.0 + sums) * once * largest));
     // Each rule matters here: without it the walk arrives somewhere else.
     let set = Reverse { unpool: UnpoolMode::Set, ..Reverse::GRADIENT };
     let skipped = Reverse { lrn: Reverse::DECONVNET.lrn, ..Reverse::GRADIENT };
     for other in [Reverse::DECONVNET, Reverse::GUIDED, set, skipped] {
         let pixels = net.project_signal("fc5", &signal, &other).unwrap();
-        let apart = pixels.iter().zip(&expected).fold(0.0_f64, |m, (p, e)| m.max((f64::from(*p) - e).abs()));
+        let apart =
+            at_places(&pixels).iter().zip(&expected).fold(0.0_f64, |m, (p, e)| m.max((f64::from(*p) - e).abs()));
         assert!(apart > 1e-2 * largest, "{other:?} is {apart:e} from the gradient, whose largest value is {largest:e}");
     }
 }
 
 /// Doubling doubles every sum without rounding, and no rule looks at more than a sign.
-fn projections_are_homogeneous<T: Real>()
-where
-    Cpu<T>: Backend<Buf = Vec<T>>,
-{
-    let mut net = forward::<T>(plan(TINY, CLASSES), 3, 1);
+fn projections_are_homogeneous<B: Backend>(backend: B, _: bool) {
+    let mut net = forward(backend, plan(TINY, CLASSES), 3, 1);
     for layer in ["conv1", "pool1", "lrn1", "conv2", "lrn2", "pool2", "conv3", "fc4", "fc5"] {
         let once = net.blob(layer).unwrap();
         let twice: Vec<f32> = once.iter().map(|v| 2.0 * v).collect();
@@ -186,7 +229,7 @@ fn narrow_zfnet() -> Plan {
 /// border; inside it is not.
 #[test]
 fn a_unit_sees_its_receptive_field_alone() {
-    let mut net = forward::<f32>(narrow_zfnet(), 3, 2);
+    let mut net = forward(Cpu::<f32>::new(), narrow_zfnet(), 3, 2);
     let image = net.plan().input;
     for (name, side) in [("conv1", 7), ("pool1", 11), ("conv2", 27), ("conv3", 75), ("conv4", 107), ("conv5", 139)] {
         let layer = net.plan().layers[net.plan().layer_index(name).unwrap()].clone();
@@ -216,11 +259,8 @@ fn a_unit_sees_its_receptive_field_alone() {
 }
 
 /// A layer-1 unit projects to its value times its filter, cut at the border.
-fn a_first_layer_unit_is_its_filter<T: Real>()
-where
-    Cpu<T>: Backend<Buf = Vec<T>>,
-{
-    let mut net = forward::<T>(plan(TINY, CLASSES), 2, 3);
+fn a_first_layer_unit_is_its_filter<B: Backend>(backend: B, _: bool) {
+    let mut net = forward(backend, plan(TINY, CLASSES), 2, 3);
     let image = net.plan().input;
     let layer = net.plan().layers[0].clone();
     let y = net.blob("conv1").unwrap();
@@ -230,7 +270,7 @@ where
     let pixels = net.project("conv1", &keep, &Reverse::DECONVNET).unwrap();
     let shape = net.params()[0].shape.clone();
     let (R, S, C) = (shape[1], shape[2], shape[3]);
-    let w = net.params()[0].value.clone(); // (K, R, S, C)
+    let w = parameter(&mut net, Part::Value, "conv1.weight"); // (K, R, S, C)
     for n in 0..2 {
         let (k, value) = units[n];
         assert!(value > 0.0);
@@ -240,7 +280,7 @@ where
             let (h, w_) = (top + (i / (S * C)) as isize, left + (i / C % S) as isize);
             if (0..image.H as isize).contains(&h) && (0..image.W as isize).contains(&w_) {
                 let at = (h as usize * image.W + w_ as usize) * C + i % C;
-                expected[at] = f64::from(value) * w[k * R * S * C + i].f64();
+                expected[at] = f64::from(value) * f64::from(w[k * R * S * C + i]);
             }
         }
         // One product, rounded to T and read in f32; all other terms are 0.
@@ -250,14 +290,11 @@ where
 }
 
 /// With switches and activations held fixed the forward biases change nothing.
-#[test]
-fn biases_do_not_go_down() {
-    let mut net = forward::<f32>(plan(TINY, CLASSES), 3, 4);
-    let start = |net: &mut Net<Cpu<f32>>, reverse: &Reverse| net.project("fc5", &[Keep::Layer; 3], reverse).unwrap();
+fn biases_do_not_go_down<B: Backend>(backend: B, _: bool) {
+    let mut net = forward(backend, plan(TINY, CLASSES), 3, 4);
+    let start = |net: &mut Net<B>, reverse: &Reverse| net.project("fc5", &[Keep::Layer; 3], reverse).unwrap();
     let before = METHODS.map(|reverse| start(&mut net, &reverse));
-    for param in net.params_mut().iter_mut().filter(|p| p.is_bias()) {
-        param.value.fill(7.5);
-    }
+    set_parameters(&mut net, |tensor| tensor.name.ends_with("bias").then(|| vec![7.5; tensor.data.len()]));
     for (reverse, before) in METHODS.into_iter().zip(before) {
         assert_same_bits("projection", &start(&mut net, &reverse), &before);
     }
@@ -270,7 +307,7 @@ fn rows_do_not_mix() {
     let (N, name) = (4, "conv3");
     let plan_ = plan(TINY, CLASSES);
     let image = plan_.input.len();
-    let mut net = forward::<f32>(plan_.clone(), N, 5);
+    let mut net = forward(Cpu::<f32>::new(), plan_.clone(), N, 5);
     let keep = [Keep::Unit { p: 1, q: 0, k: 2 }, Keep::Layer, Keep::Map(4), Keep::Unit { p: 0, q: 1, k: 3 }];
     let (x, labels) = batch(5, N, image);
     for reverse in METHODS {
@@ -292,7 +329,7 @@ fn rows_do_not_mix() {
 
 #[test]
 fn what_is_not_there_is_refused() {
-    let mut net = forward::<f32>(plan(TINY, CLASSES), 2, 6);
+    let mut net = forward(Cpu::<f32>::new(), plan(TINY, CLASSES), 2, 6);
     let refused = |net: &mut Net<Cpu<f32>>, name: &str, keep: &[Keep]| {
         net.project(name, keep, &Reverse::DECONVNET).map(|_| ()).unwrap_err().to_string()
     };
@@ -316,9 +353,10 @@ fn what_is_not_there_is_refused() {
     assert!("max".parse::<UnpoolMode>().unwrap_err().to_string().contains("add or set"));
 }
 
-on_cpu!(
+on_backends!(
     golden_projections,
     gradient_preset_is_back_propagation,
     projections_are_homogeneous,
     a_first_layer_unit_is_its_filter,
+    biases_do_not_go_down,
 );
