@@ -3,6 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use serde_json::Value;
+
+use crate::fixture;
+
 fn bench(args: &[&str]) -> Output {
     assert_cmd::Command::cargo_bin("zfnet").unwrap().arg("bench").args(args).output().unwrap()
 }
@@ -114,4 +118,34 @@ fn readme_is_up_to_date() {
     assert_eq!(check(&["--check", "--readme", drifted]).unwrap().status.code(), Some(1));
     assert!(check(&["--readme", drifted]).unwrap().status.success());
     assert_eq!(std::fs::read_to_string(drifted).unwrap(), readme);
+}
+
+/// On the emulator without a rival; a layer's wrong kernel would stop it, and the CPU has another command.
+#[test]
+fn convs_are_verified_and_timed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("two.toml");
+    let layers = [
+        "[net]\nname = \"two\"\ninput = 13",
+        "[[layer]]\nconv = \"conv1\"\nfilters = 8\nkernel = 5\nstride = 2\npad = 1",
+        "[[layer]]\nconv = \"conv2\"\nfilters = 16\nkernel = 3\npad = 1",
+        "[[layer]]\nlinear = \"fc3\"",
+    ];
+    std::fs::write(&file, layers.join("\n")).unwrap();
+    for precision in ["f32", "bf16"] {
+        let mut command =
+            fixture::zfnet(["bench", "convs", "--device", "emulator", "--precision", precision, "--json"]);
+        command.args(["--batch", "2", "--steps", "1", "--classes", "5", "--preset"]).arg(&file);
+        let (status, stdout, stderr) = fixture::outcome(&mut command);
+        assert_eq!(status, Some(0), "{stderr}");
+        assert!(stderr.contains("without cuDNN: the emulator"), "{stderr}");
+        let answer: Value = serde_json::from_str(&stdout).unwrap();
+        let of = |t: &Value| [&t["layer"], &t["direction"]].map(|v| v.as_str().unwrap().to_owned()).join(" ");
+        let times = answer["convs"].as_array().unwrap();
+        assert!(times.iter().all(|t| t["ms"].as_f64().unwrap() > 0.0 && t["cudnn_ms"].is_null()), "{stdout}");
+        let names: Vec<String> = times.iter().map(of).collect();
+        assert_eq!(names, ["conv1 fprop", "conv1 wgrad", "conv2 fprop", "conv2 dgrad", "conv2 wgrad"]);
+    }
+    let (status, _, stderr) = fixture::outcome(&mut fixture::zfnet(["bench", "convs", "--device", "cpu"]));
+    assert!(status == Some(2) && stderr.contains("bench ops"), "{stderr}");
 }

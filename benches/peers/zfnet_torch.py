@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""ZFNet in PyTorch on the CPU, in f32: the work of `zfnet bench step`, to compare with.
+"""ZFNet in PyTorch: the work of `zfnet bench step`, to compare with.
 
     python3 benches/peers/zfnet_torch.py --batch 32 --threads 2
+    python3 benches/peers/zfnet_torch.py --device cuda --precision bf16 --batch 128
 
 The network is that of src/net/presets/zfnet.toml. Timed are, forward: the
 model in evaluation mode without gradients; training: forward with dropout,
@@ -17,6 +18,10 @@ large blocks to the system, and PyTorch then pays for a page fault on each page
 of each activation of each step): the process starts itself again with
 MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=34359738368. It is PyTorch's
 fair best here, and takes more memory.
+
+On a GPU (--device cuda) cudnn.benchmark is on; --precision bf16 is autocast, tf32 allows TF32 in
+products and convolutions. Beside the two layouts, channels_last is measured under torch.compile and
+under torch.compile with CUDA graphs (mode reduce-overhead). Each measurement waits for the GPU.
 """
 
 import argparse
@@ -31,6 +36,7 @@ import time
 
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "34359738368"}
 LAYOUTS = ("contiguous", "channels_last")
+COMPILED = {"compiled": "default", "graphs": "reduce-overhead"}  # of channels_last, on a GPU
 MACS = 1_168_032_896  # an image, forward, 1000 classes: `zfnet info zfnet --json`
 CONV1_MACS = 110 * 110 * 96 * 7 * 7 * 3  # has no data gradient
 
@@ -41,7 +47,9 @@ def arguments():
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=5, help="runs of which the median is taken (5)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads for computing (all cores)")
-    parser.add_argument("--layout", choices=("both", *LAYOUTS), default="both")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("f32", "tf32", "bf16"), default="f32")
+    parser.add_argument("--layout", choices=("both", *LAYOUTS, *COMPILED), default="both")
     parser.add_argument("--keep-memory", action="store_true", help="keep freed memory between steps, see above")
     return parser.parse_args()
 
@@ -96,13 +104,16 @@ def verify(model, x, classes):
         sys.exit("the scores are not finite")
 
 
-def median_seconds(work, steps):
-    """By the clock, and of processor time, all threads together."""
-    work()
+def median_seconds(work, steps, wait, warm_up):
+    """By the clock, and of processor time, all threads together. `wait` returns when all is done."""
+    for _ in range(warm_up):
+        work()
+    wait()
     wall, cpu = [], []
     for _ in range(steps):
         start, cpu_start = time.perf_counter(), time.process_time()
         work()
+        wait()
         wall.append(time.perf_counter() - start)
         cpu.append(time.process_time() - cpu_start)
     return statistics.median(wall), statistics.median(cpu)
@@ -112,31 +123,43 @@ def measure(layout, args):
     import torch
 
     torch.set_num_threads(args.threads)
-    memory_format = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+    gpu = args.device == "cuda"
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
+    memory_format = torch.contiguous_format if layout == "contiguous" else torch.channels_last
     torch.manual_seed(1)
-    model = zfnet(args.classes).to(memory_format=memory_format)
-    x = (torch.rand(args.batch, 3, 224, 224) * 255 - 127.5).contiguous(memory_format=memory_format)
-    labels = torch.randint(args.classes, (args.batch,))
+    model = zfnet(args.classes).to(args.device, memory_format=memory_format)
+    x = (torch.rand(args.batch, 3, 224, 224) * 255 - 127.5).to(args.device).contiguous(memory_format=memory_format)
+    labels = torch.randint(args.classes, (args.batch,)).to(args.device)
     verify(model.eval(), x, args.classes)
+    if layout in COMPILED:
+        model = torch.compile(model, mode=COMPILED[layout])
+    # The first steps search for algorithms, compile, and record graphs.
+    timing = {"wait": torch.cuda.synchronize if gpu else lambda: None, "warm_up": 10 if gpu else 1}
+
+    def autocast():
+        return torch.autocast(args.device, dtype=torch.bfloat16, enabled=args.precision == "bf16")
 
     def forward():
-        with torch.no_grad():
+        with torch.no_grad(), autocast():
             model(x)
 
-    forward_s, forward_cpu_s = median_seconds(forward, args.steps)
+    forward_s, forward_cpu_s = median_seconds(forward, args.steps, **timing)
 
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     losses = []
 
     def train():
-        loss = torch.nn.functional.cross_entropy(model(x), labels)
+        with autocast():
+            loss = torch.nn.functional.cross_entropy(model(x), labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
+        losses.append(loss.detach().clone())
 
-    train_s, train_cpu_s = median_seconds(train, args.steps)
+    train_s, train_cpu_s = median_seconds(train, args.steps, **timing)
+    losses = [loss.item() for loss in losses]
     if not all(map(math.isfinite, losses)):
         sys.exit(f"the loss is not finite: {losses}")
     macs = MACS + 4096 * (args.classes - 1000)
@@ -149,7 +172,9 @@ def measure(layout, args):
         "forward_gflops": 2 * args.batch * macs / forward_s / 1e9,
         "train_gflops": 2 * args.batch * (3 * macs - CONV1_MACS) / train_s / 1e9,
         # Linux counts in KiB. The peak of the process so far, its libraries included.
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_bytes": torch.cuda.max_memory_allocated()
+        if gpu
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "loss": losses[-1],
     }
 
@@ -166,7 +191,8 @@ def main():
             os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
         print(json.dumps(measure(args.layout, args), indent=2))
         return
-    measured = {layout: in_a_process(layout) for layout in LAYOUTS}
+    layouts = (*LAYOUTS, *COMPILED) if args.device == "cuda" else LAYOUTS
+    measured = {layout: in_a_process(layout) for layout in layouts}
     best = max(measured, key=lambda layout: measured[layout]["train_images_per_s"])
     of_all = {
         "layout": best,
@@ -178,7 +204,7 @@ def main():
     }
     answer = {
         "preset": "zfnet",
-        "device": f"cpu, f32, {args.threads} threads",
+        "device": f"{args.device}, {args.precision}, {args.threads} threads",
         "torch": measured[best]["torch"],
         "threads": args.threads,
         "batch": args.batch,

@@ -6,6 +6,8 @@
 //! | [`clock`] | warm-up, repetition, median |
 //! | [`recorder`] | a backend that times every operation of another one |
 //! | [`profile`] | those times by layer and operation, against the roof |
+//! | [`convs`] | convolutions by themselves, verified, beside another library's |
+//! | [`cudnn`] | cuDNN as that library |
 //! | [`cost`] | arithmetic and memory traffic of each operation |
 //! | [`process`] | peak memory and processor time |
 //!
@@ -13,7 +15,9 @@
 //! caches as their neighbours leave them, and with times that add up to the step's.
 
 pub mod clock;
+pub mod convs;
 pub mod cost;
+pub mod cudnn;
 pub mod process;
 pub mod profile;
 pub mod recorder;

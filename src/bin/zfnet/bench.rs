@@ -3,15 +3,17 @@
 use std::process::ExitCode;
 
 use serde_json::json;
+use zfnet::bench::convs::{self, ConvTime, Convs};
 use zfnet::bench::{Entry, Profile, Timing, Workload, process};
 use zfnet::error::Result;
+use zfnet::net::Plan;
 use zfnet::ops::Backend;
 use zfnet::ops::roof::Roof;
 use zfnet::train::Config;
 use zfnet::train::device::Job;
 
 use crate::machine::Machine;
-use crate::print::answer;
+use crate::print::{answer, talk};
 use crate::table::{aligned, bytes};
 
 /// Measure speed and memory.
@@ -40,6 +42,13 @@ enum What {
     /// a cache a share above 100 % is possible.
     #[command(after_help = "Example: zfnet bench ops --preset zfnet --batch 32")]
     Ops(WorkArgs),
+    /// Each convolution by itself on a GPU, in all directions, beside cuDNN where it is installed.
+    ///
+    /// Results are verified first: one image against the CPU, and cuDNN's, by the algorithm that its
+    /// own search finds fastest, against ours. Same precision, same NHWC layout, operands that
+    /// take turns so that the cache does not answer.
+    #[command(after_help = "Example: zfnet bench convs --device cuda:0 --precision bf16 --batch 128")]
+    Convs(WorkArgs),
 }
 
 #[derive(clap::Args)]
@@ -79,6 +88,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Step(args) => step(args)?,
         What::Ops(args) => ops(args)?,
+        What::Convs(args) => time_convs(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -277,4 +287,48 @@ fn as_text(profile: &Profile) -> String {
         flops / 1e9,
         bandwidth / 1e9
     )
+}
+
+fn time_convs(args: &WorkArgs) -> anyhow::Result<()> {
+    let task = args.task()?;
+    let plan = Plan::new(&task.config.net, task.classes)?;
+    let device = args.machine.open()?;
+    let Convs { device: name, times, without_rival } = convs::measure_on(device, &plan, task.batch, task.steps)?;
+    if let Some(reason) = without_rival {
+        talk!("without cuDNN: {reason}");
+    }
+    if args.json {
+        let mut answer = task.as_json(&name);
+        answer["convs"] = times.iter().map(conv_json).collect();
+        answer!("{answer:#}")?;
+        return Ok(());
+    }
+    let header = ["layer", "direction", "ms", "TFLOP/s", "of roof", "cuDNN ms", "zfnet is"].map(String::from);
+    let rows = times.iter().map(|t| {
+        let rival = |f: fn(&ConvTime, f64) -> String| t.rival.as_ref().map_or("-".into(), |r| f(t, r.seconds));
+        [
+            t.layer.clone(),
+            t.direction.to_string(),
+            format!("{:.3}", 1e3 * t.seconds),
+            format!("{:.1}", t.cost.flops as f64 / t.seconds / 1e12),
+            format!("{:.0} %", 100.0 * t.floor / t.seconds),
+            rival(|_, seconds| format!("{:.3}", 1e3 * seconds)),
+            rival(|t, seconds| format!("{:.2} x", seconds / t.seconds)),
+        ]
+    });
+    let table: Vec<_> = [header].into_iter().chain(rows).collect();
+    answer!("{}; mean of {} runs\n\n{}", task.title(&name), task.steps, aligned(&table, 2))?;
+    Ok(())
+}
+
+fn conv_json(t: &ConvTime) -> serde_json::Value {
+    json!({
+        "layer": t.layer,
+        "direction": t.direction.to_string(),
+        "ms": 1e3 * t.seconds,
+        "tflops": t.cost.flops as f64 / t.seconds / 1e12,
+        "share_of_roof": t.floor / t.seconds,
+        "cudnn_ms": t.rival.as_ref().map(|r| 1e3 * r.seconds),
+        "cudnn_algorithm": t.rival.as_ref().map(|r| &r.algorithm),
+    })
 }

@@ -82,6 +82,11 @@ impl Cuda {
         Ok(self)
     }
 
+    /// Where its work goes, for libraries that work beside our kernels.
+    pub(crate) fn stream(&self) -> sys::CUstream {
+        self.stream
+    }
+
     /// Runs `call` with the context current.
     fn call<T>(&self, verb: &str, call: impl FnOnce() -> Result<T, DriverError>) -> Result<T> {
         self.context.enter()?;
