@@ -1,8 +1,12 @@
 //! The options that say where a network runs.
 
+use zfnet::device::cuda;
+use zfnet::device::image::MISSING;
 use zfnet::error::{Error, Result};
 use zfnet::ops::Precision;
 use zfnet::train::device::Device;
+
+use crate::print::talk;
 
 /// Where to run.
 #[derive(clap::Args)]
@@ -24,6 +28,9 @@ impl Machine {
     /// Sets the threads up and gives the device. Call it once, before any work.
     pub fn open(&self) -> Result<Device> {
         let device = Device::new(&self.device, self.precision)?;
+        if device == Device::Cpu && self.device == "auto" && cuda::count().is_ok_and(|gpus| gpus > 0) {
+            talk!("there is a GPU, but {MISSING}; this runs on the CPU");
+        }
         if let Some(threads) = self.threads {
             if threads == 0 {
                 return Err(Error::Usage("--threads 0: at least one thread must compute".into()));
