@@ -283,6 +283,12 @@ mod order {
     }
 
     #[test]
+    fn race_of_warps_shows() {
+        let all = outputs("wrong_race_of_warps", 1, 64);
+        assert!(all.iter().any(|y| *y != all[0]), "a race went unnoticed in 6 orders");
+    }
+
+    #[test]
     fn race_of_blocks_shows() {
         let all = outputs("wrong_race_of_blocks", 50, 1);
         assert!(all.iter().any(|y| y[0] != all[0][0]), "a race went unnoticed in 6 orders");

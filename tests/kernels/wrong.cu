@@ -109,6 +109,21 @@ extern "C" __global__ void wrong_race_in_shared(float* y) {
   y[threadIdx.x] = tile.x[(threadIdx.x + 1) % 64];
 }
 
+// Each warp leaves its sum for the other one, time after time; a warp that is ahead overwrites what the
+// other has yet to read. In lockstep nothing happens: the shuffles keep the warps apart.
+extern "C" __global__ void wrong_race_of_warps(float* y) {
+  Tile& tile = shared<Tile>();
+  float sum = 0.0f;
+  for (int time = 0; time < 16; time++) {
+    float v = float(threadIdx.x + 100 * time);
+    for (int distance = 16; distance > 0; distance /= 2) v += __shfl_xor_sync(0xffffffffu, v, distance);
+    if (threadIdx.x % 32 == 0) tile.x[threadIdx.x / 32] = v;
+    __syncthreads();
+    sum += tile.x[1 - threadIdx.x / 32];
+  }
+  y[threadIdx.x] = sum;
+}
+
 // Blocks that write the same element: the last one wins.
 extern "C" __global__ void wrong_race_of_blocks(unsigned* y) { y[0] = blockIdx.x; }
 

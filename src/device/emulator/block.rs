@@ -82,6 +82,9 @@ thread_local! {
     static SHARED: RefCell<HashMap<(usize, usize), Rc<Guarded>>> = RefCell::new(HashMap::new());
 }
 
+/// Threads of a warp.
+const WARP: usize = 32;
+
 /// The key of dynamic shared memory: no static object lies there.
 const DYNAMIC: usize = 0;
 
@@ -92,11 +95,14 @@ pub(super) fn run(grid: &Grid<'_>, index: u32) -> Result<()> {
     let mut fibers = block.fibers()?;
     let mut order = block.random.order(fibers.len());
     let mut left = fibers.len();
+    // Rounds for which each warp rests, so that the others get ahead of it: as far as barriers allow.
+    let mut rests = vec![0; fibers.len().div_ceil(WARP)];
     while left > 0 {
         let mut moved = false;
+        rests.iter_mut().for_each(|rest| *rest = block.random.rest(*rest));
         for &thread in &order {
             let thread = thread as usize;
-            if !block.can_go_on(thread) {
+            if rests[thread / WARP] > 0 || !block.can_go_on(thread) {
                 continue;
             }
             moved = true;
@@ -114,9 +120,14 @@ pub(super) fn run(grid: &Grid<'_>, index: u32) -> Result<()> {
             }
             block.check_slack(thread, Guarded::written_behind)?;
         }
-        if !moved {
+        if !moved && rests.iter().all(|&rest| rest == 0) {
             let (thread, reason) = block.stuck();
             return Err(block.error(thread, reason));
+        }
+        if !moved {
+            // All that could go on rest: time passes at once.
+            let least = rests.iter().copied().filter(|&rest| rest > 0).min().unwrap_or(0);
+            rests.iter_mut().for_each(|rest| *rest -= least.min(*rest));
         }
         block.random.shuffle(&mut order);
     }

@@ -17,7 +17,7 @@
 //! | a shuffle, vote or mma whose lanes disagree | the last lane to come compares |
 //! | a wait for an mbarrier's phase that cannot complete | no thread of the block can go on |
 //! | arguments that are not the kernel's | compared with its C++ signature |
-//! | a race | threads and blocks run in an order that the seed decides: results differ between seeds |
+//! | a race | threads and blocks run in an order that the seed decides, and warps rest for a while: results differ between seeds |
 //!
 //! Not found: an access that lands in another buffer, reads of the up to 15 odd bytes
 //! behind a buffer (they yield NaN), and a kernel that waits for another block (it hangs).

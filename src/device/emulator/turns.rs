@@ -44,6 +44,15 @@ impl Stream {
         !self.natural && self.below(2) == 1
     }
 
+    /// Rounds that a warp still rests, after another one; now and then it begins a rest of up to 24
+    /// rounds, longer than a shuffled reduction takes. Never in the natural order.
+    pub fn rest(&self, left: u32) -> u32 {
+        match left {
+            0 if !self.natural && self.below(16) == 0 => 1 + self.below(24) as u32,
+            left => left.saturating_sub(1),
+        }
+    }
+
     pub fn order(&self, n: usize) -> Vec<u32> {
         let mut order: Vec<u32> = (0..n as u32).collect();
         self.shuffle(&mut order);
