@@ -13,6 +13,7 @@ mod device;
 mod dropout;
 mod emulator;
 mod eval;
+mod evolution;
 mod fixture;
 mod gradcheck;
 mod info;

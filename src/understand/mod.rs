@@ -6,7 +6,9 @@
 //! | [`top`] | the strongest activations of every map, kept while images go by |
 //! | [`search`] | the pass over a split that finds them; saved, resumed, merged |
 //! | [`projection`] | units projected to pixels, cut to their receptive fields |
+//! | [`evolution`] | the strongest activation of a map through the epochs of a run |
 
+pub mod evolution;
 pub mod maps;
 pub mod projection;
 pub mod search;
