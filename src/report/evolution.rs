@@ -15,8 +15,9 @@ use crate::report::contrast::symmetric;
 use crate::report::csv::quoted;
 use crate::report::grid::{Grid, Layout};
 use crate::report::json;
+use crate::report::top9::Unit;
 use crate::train::replace::replace_file;
-use crate::understand::evolution::{CONVERGED, LayerEvolution};
+use crate::understand::evolution::{CONVERGED, LayerEvolution, Sight};
 use crate::understand::projection::{place_in_tile, tile_side};
 
 /// What `evolution.json` says.
@@ -49,6 +50,8 @@ pub struct LayerFigure {
     pub jumps: Vec<usize>,
     /// The epoch from which on the similarity stays above the threshold.
     pub converged: Option<u64>,
+    /// For each epoch and map its strongest unit; null where the map is silent.
+    pub units: Vec<Vec<Option<Unit>>>,
     /// File name of the grid.
     pub png: String,
     /// Where its tiles lie: projections in the first group, image patches in the second.
@@ -82,12 +85,14 @@ pub fn draw(
         grid.save(&folder.join(&png))?;
         lines(&mut csv, evolution, epochs, data, split);
         let all = 0..epochs.len();
+        let unit = |sight: Option<&Sight>| sight.map(|sight| Unit::new(data, split, &sight.peak));
         let jumps = |e: usize| (0..evolution.maps.len()).filter(|&row| evolution.jumped(e, row)).count();
         drawn.push(LayerFigure {
             layer: layer.name.clone(),
             maps: evolution.maps.clone(),
             similarity: all.clone().map(|e| evolution.mean_similarity(e)).collect(),
             jumps: all.map(jumps).collect(),
+            units: evolution.sights.iter().map(|maps| maps.iter().map(|s| unit(s.as_ref())).collect()).collect(),
             converged: evolution.converged().map(|e| epochs[e]),
             png,
             layout: grid.layout(),

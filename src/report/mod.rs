@@ -8,6 +8,8 @@
 //! | `csv`, `json` | the numbers beside the figures |
 //! | [`top9`] | Fig 2: the strongest activations, projected, beside their image patches |
 //! | [`evolution`] | Fig 4: the strongest activation of a map through the epochs |
+//! | [`occluder`] | what a movable occluder needs |
+//! | [`page`] | the HTML page of a run |
 
 pub mod contrast;
 mod csv;
@@ -15,4 +17,6 @@ mod digits;
 pub mod evolution;
 pub mod grid;
 mod json;
+pub mod occluder;
+pub mod page;
 pub mod top9;

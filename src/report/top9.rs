@@ -43,8 +43,29 @@ pub struct Figure {
     pub images: usize,
     /// The rules of the way down.
     pub reverse: Reverse,
+    /// For each row its units, the strongest first.
+    pub units: Vec<Vec<Unit>>,
     /// Where the tiles lie: projections in the first group, image patches in the second.
     pub layout: Layout,
+}
+
+/// One unit of a figure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Its activation.
+    pub value: f32,
+    /// The image of the split.
+    pub image: usize,
+    /// The image's class.
+    pub class: String,
+}
+
+impl Unit {
+    /// The unit of `peak` in `split`.
+    pub fn new(data: &Dataset, split: Split, peak: &Peak) -> Self {
+        let class = data.classes()[data.split(split).label(peak.image)].clone();
+        Unit { value: peak.value, image: peak.image, class }
+    }
 }
 
 /// The columns of the CSV: place in the grid (map, rank from 1), the activation, the
@@ -111,8 +132,17 @@ pub fn draw<B: Backend>(
         split: split.name().to_owned(),
         images: data.split(split).len(),
         reverse: *reverse,
+        units: maps.iter().map(|&k| top.maps[k].iter().map(|peak| Unit::new(data, split, peak)).collect()).collect(),
         layout: grid.layout(),
     };
     json::save(&files.json, &figure)?;
     Ok(files)
+}
+
+/// The figure of `layer` in `folder`; `None` if it is not there.
+///
+/// # Errors
+/// [`crate::error::Error::Io`]; [`crate::error::Error::Format`] if it is damaged.
+pub fn read(folder: &Path, layer: &str) -> Result<Option<Figure>> {
+    json::read(&folder.join(format!("top9-{layer}.json")), "visualize top9")
 }

@@ -1,6 +1,5 @@
 //! `zfnet visualize evolution`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,10 +15,10 @@ use zfnet::understand::Maps;
 use zfnet::understand::evolution::{EPOCHS, LayerEvolution};
 use zfnet::understand::search::{self, Search};
 
-use super::subject;
 use crate::machine::Machine;
 use crate::print::answer;
 use crate::table::aligned;
+use crate::visualize::{folder, layers, open_data, search as watched};
 
 /// Images, and projections, in a pass.
 const BATCH: usize = 32;
@@ -87,16 +86,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let (a, b) = (first.path.display(), other.path.display());
         anyhow::bail!("{a} and {b} come from runs with different settings: choose --epochs of one of them");
     }
-    let data = subject::data(&args.data, first, args.split)?;
-    let mut layers = Vec::new();
-    for name in subject::layers(&args.layers, &first.plan)? {
+    let data = open_data(&args.data, first)?;
+    if data.split(args.split).is_empty() {
+        anyhow::bail!("{} has no {} images: choose another --split", args.data.display(), args.split);
+    }
+    let mut evolutions = Vec::new();
+    for name in layers(&args.layers, &first.plan)? {
         let layer = &first.plan.layers[first.plan.layer_index(&name)?];
         let maps = args.maps.of(layer, first.config.train.seed)?;
-        layers.push(LayerEvolution::new(&first.plan, &name, maps)?);
+        evolutions.push(LayerEvolution::new(&first.plan, &name, maps)?);
     }
-    let out = args.out.clone().unwrap_or_else(|| args.run.join("figures"));
-    fs::create_dir_all(&out).map_err(Error::io("create", &out))?;
-    let figure = device.run(Draw { args, models: &models, epochs: &epochs, layers, data: &data, out: &out })?;
+    let out = folder(args.out.as_deref(), first)?;
+    let figure = device.run(Draw { args, models: &models, epochs: &epochs, layers: evolutions, data: &data, out: &out })?;
     match args.json {
         true => answer!("{}", serde_json::to_string(&figure)?)?,
         false => tell(&figure, &out)?,
@@ -156,7 +157,7 @@ impl Job for Draw<'_> {
             let subject = search::subject(model, data, split);
             let wanted = Search::new(subject, &model.plan, &names, 0..data.split(split).len())?;
             let path = out.join(format!("search-{split}-epoch-{epoch:03}.json"));
-            let search = super::search::finished(&path, &format!("epoch {epoch}"), wanted, &mut net, data, split)?;
+            let search = watched::finished(&path, &format!("epoch {epoch}"), wanted, &mut net, data, split)?;
             layers.iter_mut().try_for_each(|layer| layer.add(&mut net, data, split, &search, &args.method))?;
         }
         evolution::draw(&layers, epochs, data, split, &models[0].plan, &args.method, out)

@@ -1,6 +1,5 @@
 //! `zfnet visualize top9`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,10 +15,10 @@ use zfnet::train::model::Model;
 use zfnet::understand::search::{self, Search};
 use zfnet::understand::{Maps, Top};
 
-use super::subject;
 use crate::bar::Bar;
 use crate::machine::Machine;
 use crate::print::answer;
+use crate::visualize::{folder, layers, open_data, search as watched};
 
 /// Images, and projections, in a pass.
 const BATCH: usize = 32;
@@ -82,13 +81,15 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     let model = Model::open(&args.run, &args.checkpoint)?;
-    let data = subject::data(&args.data, &model, args.split)?;
-    let layers = subject::layers(&args.layers, &model.plan)?;
+    let data = open_data(&args.data, &model)?;
+    if data.split(args.split).is_empty() {
+        anyhow::bail!("{} has no {} images: choose another --split", args.data.display(), args.split);
+    }
+    let layers = layers(&args.layers, &model.plan)?;
     let seed = model.config.train.seed;
     let choose = |name: &String| args.maps.of(&model.plan.layers[model.plan.layer_index(name)?], seed);
     let maps = layers.iter().map(choose).collect::<Result<Vec<_>>>()?;
-    let out = args.out.clone().unwrap_or_else(|| subject::folder(&model.path));
-    fs::create_dir_all(&out).map_err(Error::io("create", &out))?;
+    let out = folder(args.out.as_deref(), &model)?;
     let figures = device.run(Draw { args, model: &model, data: &data, layers: &layers, maps: &maps, out: &out })?;
     if args.json {
         let answer = json!({
@@ -142,7 +143,7 @@ impl Draw<'_> {
     fn search<B: Backend>(&self, net: &mut Net<B>) -> Result<Search> {
         let (split, images) = (self.args.split, self.data.split(self.args.split).len());
         let new = Search::new(search::subject(self.model, self.data, split), &self.model.plan, self.layers, 0..images)?;
-        super::search::finished(&self.out.join(format!("top9-{split}.json")), "search", new, net, self.data, split)
+        watched::finished(&self.out.join(format!("top9-{split}.json")), "search", new, net, self.data, split)
     }
 
     fn tell(&self, top: &Top, files: &top9::Files) -> std::io::Result<()> {
