@@ -29,6 +29,7 @@ mod pool_lrn;
 mod predict;
 mod preset;
 mod relu;
+mod report;
 mod resume;
 mod reverse;
 mod run;

@@ -7,8 +7,10 @@
 //! | [`search`] | the pass over a split that finds them; saved, resumed, merged |
 //! | [`projection`] | units projected to pixels, cut to their receptive fields |
 //! | [`evolution`] | the strongest activation of a map through the epochs of a run |
+//! | [`invariance`] | what translation, scale and rotation do to features |
 
 pub mod evolution;
+pub mod invariance;
 pub mod maps;
 pub mod projection;
 pub mod search;

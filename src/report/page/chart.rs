@@ -84,7 +84,7 @@ impl Chart<'_> {
                     }
                     line.probe x1="0" x2="0" y1=(TOP) y2=(BOTTOM) visibility="hidden" {}
                 }
-                output aria-live="polite" { "Point at the chart, or focus it and use the arrow keys, for values." }
+                output aria-live="polite" {}
             }
         }
     }

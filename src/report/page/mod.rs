@@ -148,7 +148,8 @@ fn curves(metrics: &[EpochMetrics]) -> Option<Markup> {
     let speed = vec![line("training", &|m| Some(m.images_per_s))];
     let rate = vec![line("learning rate", &|m| Some(m.lr))];
     Some(html! {
-        p { "Training values are means over the epoch while it was going on, with dropout and random crops." }
+        p { "Training values are means over the epoch while it was going on, with dropout and random crops. "
+            "Point at a chart, or focus it and use the arrow keys, to read its values." }
         div.charts {
             (chart("Loss", "cross-entropy (nats)", known(loss)).draw())
             (chart("Accuracy", "images (%)", known(accuracy)).draw())

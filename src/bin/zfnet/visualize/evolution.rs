@@ -97,7 +97,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         evolutions.push(LayerEvolution::new(&first.plan, &name, maps)?);
     }
     let out = folder(args.out.as_deref(), first)?;
-    let figure = device.run(Draw { args, models: &models, epochs: &epochs, layers: evolutions, data: &data, out: &out })?;
+    let figure =
+        device.run(Draw { args, models: &models, epochs: &epochs, layers: evolutions, data: &data, out: &out })?;
     match args.json {
         true => answer!("{}", serde_json::to_string(&figure)?)?,
         false => tell(&figure, &out)?,
