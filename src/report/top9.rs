@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::net::{Layer, Net, Reverse};
 use crate::ops::Backend;
 use crate::report::contrast::symmetric;
+use crate::report::csv::quoted;
 use crate::report::grid::Grid;
 use crate::train::replace::replace_file;
 use crate::understand::projection::{Projection, project_units};
@@ -89,12 +90,4 @@ pub fn draw<B: Backend>(
 fn offset(layer: &Layer, side: usize, start: usize, i: usize) -> usize {
     let whole = if layer.receptive_field == side { layer.field_start + (i * layer.jump) as isize } else { 0 };
     (start as isize - whole).max(0) as usize
-}
-
-/// A name as a CSV field: in quotation marks where it must be.
-fn quoted(name: &str) -> String {
-    match name.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", name.replace('"', "\"\"")),
-        false => name.to_owned(),
-    }
 }

@@ -1,6 +1,5 @@
 //! `zfnet visualize top9`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -13,7 +12,6 @@ use zfnet::ops::Backend;
 use zfnet::ops::pool::UnpoolMode;
 use zfnet::report::top9;
 use zfnet::train::device::Job;
-use zfnet::train::evaluate::same_classes;
 use zfnet::train::model::Model;
 use zfnet::understand::search::{Search, subject};
 use zfnet::understand::{Maps, Top};
@@ -21,6 +19,7 @@ use zfnet::understand::{Maps, Top};
 use crate::bar::Bar;
 use crate::machine::Machine;
 use crate::print::{answer, talk};
+use crate::visualize::{folder, open_data};
 
 /// Images, and projections, in a pass.
 const BATCH: usize = 32;
@@ -86,15 +85,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     let model = Model::open(&args.run, &args.checkpoint)?;
-    let data = Dataset::open(&args.data)?;
-    same_classes(&model.checkpoint.header.classes, data.classes(), &model.path, data.root())?;
-    let record = model.checkpoint.header.record;
-    if data.size() != record {
-        let (at, size) = (args.data.display(), data.size());
-        anyhow::bail!(
-            "the run was trained on {record}-pixel records and {at} has {size}: pack it with --size {record}"
-        );
-    }
+    let data = open_data(&args.data, &model)?;
     if data.split(args.split).is_empty() {
         anyhow::bail!("{} has no {} images: choose another --split", args.data.display(), args.split);
     }
@@ -102,8 +93,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let seed = model.config.train.seed;
     let choose = |name: &String| args.maps.of(&model.plan.layers[model.plan.layer_index(name)?], seed);
     let maps = layers.iter().map(choose).collect::<Result<Vec<_>>>()?;
-    let out = args.out.clone().unwrap_or_else(|| folder(&model.path));
-    fs::create_dir_all(&out).map_err(Error::io("create", &out))?;
+    let out = folder(args.out.as_deref(), &model)?;
     let figures = device.run(Draw { args, model: &model, data: &data, layers: &layers, maps: &maps, out: &out })?;
     if args.json {
         let answer = json!({
@@ -116,11 +106,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         answer!("{answer}")?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Beside the checkpoint, which lies in the run's folder.
-fn folder(checkpoint: &Path) -> PathBuf {
-    checkpoint.parent().unwrap_or(Path::new(".")).join("figures")
 }
 
 /// The layers' names, checked.
