@@ -21,6 +21,7 @@ mod linear;
 mod loader;
 mod lrn;
 mod net;
+mod occlusion;
 mod pack;
 mod packed;
 mod philox;

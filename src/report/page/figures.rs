@@ -6,6 +6,7 @@
 //! | `top9-<layer>.{png,csv,json}` | `visualize top9` | strongest activations |
 //! | `evolution.{csv,json}`, `evolution-<layer>.png` | `visualize evolution` | evolution |
 //! | `occlusion-<image>.{png,json}`, `occlusion-<image>-crop.png` | `visualize occlusion` | occlusion |
+//! | `invariance.json` | `visualize invariance` | invariance |
 //! | `score.json` | `visualize score` | scores |
 
 use std::fs;

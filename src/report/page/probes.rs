@@ -6,8 +6,10 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::report::invariance::Invariance;
 use crate::report::json as file;
 use crate::report::occluder::Occluder;
+use crate::report::page::chart::{Chart, Series};
 use crate::report::page::figures::{named, png_url};
 
 /// Fig 5: the pictures of the first layer's filters.
@@ -83,5 +85,28 @@ pub fn score(folder: &Path) -> Result<Option<Markup>> {
         p { "Occlusion: rank correlation of the harm that hiding a place does with how much of the part is hidden "
             "there, how often the most harmful place lies in the part, and how often chance would." }
         (table(&occlusion, &["rank correlation", "minimum inside", "by chance"], &["correlation", "inside", "chance"]))
+    }))
+}
+
+/// Distances of features, and probabilities, under translation, scale and rotation.
+pub fn invariance(folder: &Path) -> Result<Option<Markup>> {
+    let path = folder.join("invariance.json");
+    let Some(figure) = file::read::<Invariance>(&path, "visualize invariance")? else { return Ok(None) };
+    let titles = figure.titles();
+    let charts = figure.kinds.iter().flat_map(|kind| titles.iter().enumerate().map(move |panel| (kind, panel)));
+    Ok(Some(html! {
+        p { "What moving an image does: the Euclidean distance of its features from those of the image as it is, "
+            "in the first layer and in the one below the classifier, and the probability of its class." }
+        div.charts {
+            @for (kind, (panel, title)) in charts {
+                @let series = figure.images.iter().zip(kind.panel(panel)).map(|(image, ys)| Series {
+                    name: image.to_string(),
+                    ys: ys.into_iter().map(Some).collect(),
+                });
+                @let (title, x) = (format!("{}: {title}", kind.name), format!("{} ({})", kind.name, kind.unit));
+                @let y = if panel == 2 { "probability" } else { "Euclidean distance" };
+                (Chart { title: &title, x: &x, y, xs: kind.amounts.clone(), series: series.collect() }.draw())
+            }
+        }
     }))
 }

@@ -12,6 +12,9 @@ use zfnet::train::evaluate::same_classes;
 use zfnet::train::model::Model;
 
 mod evolution;
+mod invariance;
+mod occlusion;
+mod score;
 mod search;
 mod top9;
 
@@ -25,6 +28,9 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Figure {
     Evolution(evolution::Args),
+    Invariance(invariance::Args),
+    Occlusion(occlusion::Args),
+    Score(score::Args),
     Top9(top9::Args),
 }
 
@@ -32,6 +38,9 @@ enum Figure {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.figure {
         Figure::Evolution(args) => evolution::run(args),
+        Figure::Invariance(args) => invariance::run(args),
+        Figure::Occlusion(args) => occlusion::run(args),
+        Figure::Score(args) => score::run(args),
         Figure::Top9(args) => top9::run(args),
     }
 }
