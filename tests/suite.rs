@@ -17,6 +17,7 @@ mod evolution;
 mod fixture;
 mod gradcheck;
 mod info;
+mod invariance;
 mod linear;
 mod loader;
 mod lrn;

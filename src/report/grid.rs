@@ -1,9 +1,9 @@
 //! Image tiles in rows and columns, as one PNG.
 
-use std::io::Cursor;
 use std::path::Path;
 
-use image::{ImageFormat, Rgb, RgbImage};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -151,11 +151,12 @@ impl Grid {
 
     /// Writes the PNG, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut png = Cursor::new(Vec::new());
+        let mut png = Vec::new();
+        // Noise compresses badly, and the page holds many grids: the smallest file is worth its time.
         self.canvas
-            .write_to(&mut png, ImageFormat::Png)
+            .write_with_encoder(PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::Adaptive))
             .map_err(|e| Error::format(path, format!("the picture cannot be encoded: {e}")))?;
-        replace_file(path, |out| out.write_all(png.get_ref()))
+        replace_file(path, |out| out.write_all(&png))
     }
 }
 

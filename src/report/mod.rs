@@ -11,10 +11,12 @@
 //! | [`top9`] | Fig 2: the strongest activations, projected, beside their image patches |
 //! | [`evolution`] | Fig 4: the strongest activation of a map through the epochs |
 //! | [`invariance`] | distances of features under translation, scale and rotation |
+//! | [`correspondence`] | the same part on different images, against random places |
 //! | [`occluder`] | what a movable occluder needs |
 //! | [`page`] | the HTML page of a run |
 
 pub mod contrast;
+pub mod correspondence;
 mod csv;
 mod digits;
 pub mod evolution;

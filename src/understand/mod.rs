@@ -9,8 +9,10 @@
 //! | [`occlusion`] | what the network says while a square hides part of the image |
 //! | [`projection`] | units projected to pixels, cut to their receptive fields |
 //! | [`evolution`] | the strongest activation of a map through the epochs of a run |
+//! | [`correspondence`] | whether the same part of different images is the same to the network |
 //! | [`invariance`] | what translation, scale and rotation do to features |
 
+pub mod correspondence;
 pub mod evolution;
 pub mod invariance;
 pub mod maps;

@@ -230,7 +230,7 @@ pub fn occlude<B: Backend>(
 }
 
 /// A copy of the record with `square` of the crop hidden.
-fn hide(
+pub(super) fn hide(
     view: View,
     hiding: &[u8], // (size, size, 3)
     square: Field,

@@ -57,7 +57,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     figure("evolution", &["--data", data, "--maps", "random:6", "--epochs", kept])?;
     figure("occlusion", &[&images[..], &["--data", data]].concat())?;
     figure("invariance", &images)?;
-    figure("score", &["--data", data, "--images", if args.quick { "16" } else { "60" }])?;
+    figure("correspondence", &["--data", data])?;
+    figure("score", &["--data", data, "--images", if args.quick { "128" } else { "60" }])?;
     step(&["report", run])?;
 
     answer!("\nThe demo took {:.0} s. What it left:", started.elapsed().as_secs_f64())?;

@@ -6,8 +6,9 @@
 //! | `top9-<layer>.{png,csv,json}` | `visualize top9` | strongest activations |
 //! | `evolution.{csv,json}`, `evolution-<layer>.png` | `visualize evolution` | evolution |
 //! | `occlusion-<image>.{png,json}`, `occlusion-<image>-crop.png` | `visualize occlusion` | occlusion |
-//! | `invariance.json` | `visualize invariance` | invariance |
-//! | `score.json` | `visualize score` | scores |
+//! | `invariance.{png,csv,json}` | `visualize invariance` | invariance |
+//! | `correspondence.{csv,json}` | `visualize correspondence` | correspondence |
+//! | `score.{csv,json}` | `visualize score` | scores |
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::report::correspondence::Correspondence;
 use crate::report::invariance::Invariance;
 use crate::report::json as file;
 use crate::report::occluder::Occluder;
@@ -97,7 +98,7 @@ pub fn invariance(folder: &Path) -> Result<Option<Markup>> {
     Ok(Some(html! {
         p { "What moving an image does: the Euclidean distance of its features from those of the image as it is, "
             "in the first layer and in the one below the classifier, and the probability of its class." }
-        div.charts {
+        div.charts.three {
             @for (kind, (panel, title)) in charts {
                 @let series = figure.images.iter().zip(kind.panel(panel)).map(|(image, ys)| Series {
                     name: image.to_string(),
@@ -108,5 +109,30 @@ pub fn invariance(folder: &Path) -> Result<Option<Markup>> {
                 (Chart { title: &title, x: &x, y, xs: kind.amounts.clone(), series: series.collect() }.draw())
             }
         }
+    }))
+}
+
+/// Hamming scores of parts, against random places.
+pub fn correspondence(folder: &Path) -> Result<Option<Markup>> {
+    let path = folder.join("correspondence.json");
+    let Some(table) = file::read::<Correspondence>(&path, "visualize correspondence")? else { return Ok(None) };
+    let score = |value: f64| format!("{value:.3}");
+    let spread = |[mean, deviation]: [f64; 2]| format!("{mean:.3} ± {deviation:.3}");
+    Ok(Some(html! {
+        p { "A square of " (table.square) " px hides the same part on several images. The score is the share of units "
+            "that change differently from image to image: below that of random places (mean and standard deviation "
+            "of " (table.draws) " draws), the network takes the part for the same thing. The normalised score counts "
+            "only units that change in one of the two images." }
+        div.scroll { table {
+            thead { tr {
+                th { "part" } th { "layer" } th.n { "images" } th.n { "raw" } th.n { "raw, random" }
+                th.n { "normalised" } th.n { "normalised, random" }
+            } }
+            tbody { @for row in &table.rows { tr {
+                td { (row.part) } td { (row.layer) } td.n { (row.images) }
+                td.n { (score(row.raw)) } td.n { (spread(row.raw_random)) }
+                td.n { (score(row.normalised)) } td.n { (spread(row.normalised_random)) }
+            } } }
+        } }
     }))
 }

@@ -103,23 +103,25 @@ if (slider) {
   const draw = (film, epoch) => {
     const { layout, maps, jumps } = JSON.parse(film.dataset.film);
     const canvas = film.querySelector("canvas"), img = film.querySelector("img");
-    const pitch = layout.side + 6, head = 24;
+    // Tiles of all layers come out alike, whatever the size of their fields.
+    const side = 96, pitch = side + 6, head = 24;
     canvas.width = maps.length * pitch + 6;
     canvas.height = head + 2 * pitch;
     const context = canvas.getContext("2d");
     context.fillStyle = "#fff";
     context.fillRect(0, 0, canvas.width, canvas.height);
+    context.imageSmoothingEnabled = false;
     context.textAlign = "center";
     context.font = "16px system-ui, sans-serif";
     maps.forEach((map, row) => {
       const x = 6 + row * pitch;
       context.fillStyle = "#333";
-      context.fillText(`map ${map}`, x + layout.side / 2, 17, layout.side);
+      context.fillText(`map ${map}`, x + side / 2, 17, side);
       context.fillStyle = "#e66100";
       for (const half of [0, 1]) {
         const y = head + half * pitch, [left, top] = corner(layout, row, epoch + half * layout.columns);
-        if (jumps[epoch].includes(row)) context.fillRect(x - 3, y - 3, layout.side + 6, layout.side + 6);
-        context.drawImage(img, left, top, layout.side, layout.side, x, y, layout.side, layout.side);
+        if (jumps[epoch].includes(row)) context.fillRect(x - 3, y - 3, side + 6, side + 6);
+        context.drawImage(img, left, top, layout.side, layout.side, x, y, side, side);
       }
     });
   };

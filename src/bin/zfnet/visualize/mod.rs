@@ -11,8 +11,10 @@ use zfnet::net::{LayerOp, Plan};
 use zfnet::train::evaluate::same_classes;
 use zfnet::train::model::Model;
 
+mod correspondence;
 mod evolution;
 mod invariance;
+mod marks;
 mod occlusion;
 mod score;
 mod search;
@@ -27,6 +29,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Figure {
+    Correspondence(correspondence::Args),
     Evolution(evolution::Args),
     Invariance(invariance::Args),
     Occlusion(occlusion::Args),
@@ -37,6 +40,7 @@ enum Figure {
 /// Runs the subcommand.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.figure {
+        Figure::Correspondence(args) => correspondence::run(args),
         Figure::Evolution(args) => evolution::run(args),
         Figure::Invariance(args) => invariance::run(args),
         Figure::Occlusion(args) => occlusion::run(args),
