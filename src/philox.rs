@@ -39,6 +39,8 @@ pub enum Purpose {
     Test = 6,
     /// The maps that a figure shows.
     Maps = 7,
+    /// Places of an image that a figure looks at.
+    Places = 8,
 }
 
 /// A family of draws that share seed, purpose and lane.

@@ -1,7 +1,8 @@
-//! Looking into a network: blobs, and where a value stopped being finite.
+//! Looking into a network: blobs, what a layer does in words, and where a value stopped being finite.
 
 use crate::error::Result;
 use crate::net::net::Net;
+use crate::net::plan::{Layer, LayerOp};
 use crate::ops::Backend;
 
 impl<B: Backend> Net<B> {
@@ -44,5 +45,27 @@ impl<B: Backend> Net<B> {
             }
         }
         Ok(None)
+    }
+}
+
+impl Layer {
+    /// What the layer does, in a few words: `conv 7x7, stride 2, pad 1, ReLU`.
+    pub fn definition(&self) -> String {
+        let relu = if self.relu() { ", ReLU" } else { "" };
+        match &self.op {
+            LayerOp::Conv { conv, .. } => {
+                let groups = if conv.groups == 1 { String::new() } else { format!(", {} groups", conv.groups) };
+                format!("conv {}x{}, stride {}, pad {}{groups}{relu}", conv.R, conv.S, conv.stride, conv.pad)
+            }
+            LayerOp::Pool(pool) => format!("max {0}x{0}, stride {1}", pool.R, pool.stride),
+            LayerOp::Lrn(lrn) => {
+                let alpha = if lrn.divide_alpha { "alpha/n" } else { "alpha" };
+                format!("LRN n {}, k {}, {alpha} {:e}, beta {}", lrn.n, lrn.k, lrn.scale(), lrn.beta)
+            }
+            LayerOp::Linear { dropout, .. } => {
+                let dropout = if *dropout == 0.0 { String::new() } else { format!(", dropout {dropout}") };
+                format!("linear{relu}{dropout}")
+            }
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Image tiles in rows and columns, as one PNG.
 
-use std::io::Cursor;
 use std::path::Path;
 
-use image::{ImageFormat, Rgb, RgbImage};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{Rgb, RgbImage};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::report::digits;
@@ -22,12 +23,35 @@ const PAPER: Rgb<u8> = Rgb([255, 255, 255]);
 /// Where a tile is not covered by its image.
 const EMPTY: Rgb<u8> = Rgb([236, 236, 236]);
 
+/// Round a tile that is marked: orange, which every kind of eye tells from grey.
+const MARK: Rgb<u8> = Rgb([230, 97, 0]);
+
+/// Where the tiles of a grid lie in its PNG, in pixels: tile (row, column), with columns counted through the
+/// groups, begins at left + column step + (column / columns) gap and top + row step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// Rows.
+    pub rows: usize,
+    /// Groups of columns.
+    pub groups: usize,
+    /// Columns of a group.
+    pub columns: usize,
+    /// Left of the first tile.
+    pub left: usize,
+    /// Top of the first tile.
+    pub top: usize,
+    /// From one tile to the next.
+    pub step: usize,
+    /// More than that between two groups.
+    pub gap: usize,
+    /// Side of a tile.
+    pub side: usize,
+}
+
 /// Square tiles: labelled rows of `groups` groups of `columns` columns.
 pub struct Grid {
     canvas: RgbImage,
-    columns: usize,
-    /// Where the tiles begin: behind the labels.
-    left: usize,
+    layout: Layout,
     /// Side of a tile, in pixels of the images.
     side: usize,
     /// Pixels of the canvas along a pixel of an image.
@@ -53,7 +77,9 @@ impl Grid {
             )));
         }
         let canvas = RgbImage::from_pixel(width as u32, height as u32, PAPER);
-        let mut grid = Grid { canvas, columns, left, side, scale };
+        let layout =
+            Layout { rows, groups, columns, left, top: MARGIN, step: tile, gap: MARGIN - GAP, side: side * scale };
+        let mut grid = Grid { canvas, layout, side, scale };
         for (row, &label) in labels.iter().enumerate() {
             let (_, top) = grid.corner(row, 0);
             let middle = top + (side * scale).saturating_sub(digits::HEIGHT) / 2;
@@ -67,9 +93,34 @@ impl Grid {
 
     /// Left and top of the tile in `row` and `column`; columns count through the groups.
     fn corner(&self, row: usize, column: usize) -> (usize, usize) {
-        let tile = self.side * self.scale + GAP;
-        let group = column / self.columns;
-        (self.left + column * tile + group * (MARGIN - GAP), MARGIN + row * tile)
+        let Layout { columns, left, top, step, gap, .. } = self.layout;
+        (left + column * step + column / columns * gap, top + row * step)
+    }
+
+    /// Where the tiles lie.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Writes a number above a column.
+    pub fn head(&mut self, column: usize, number: usize) {
+        let (left, _) = self.corner(0, column);
+        let (side, width) = (self.layout.side, digits::width(number));
+        if width <= side {
+            digits::draw(&mut self.canvas, number, left + (side - width) / 2, (MARGIN - digits::HEIGHT) / 2);
+        }
+    }
+
+    /// Draws a frame round a tile, in the gap between it and its neighbours.
+    pub fn mark(&mut self, row: usize, column: usize) {
+        let ((left, top), side) = (self.corner(row, column), self.layout.side);
+        let outer = side + 2 * GAP;
+        for (y, x) in (0..outer).flat_map(|y| (0..outer).map(move |x| (y, x))) {
+            let inside = |i: usize| (GAP..GAP + side).contains(&i);
+            if !(inside(x) && inside(y)) {
+                self.canvas.put_pixel((left + x - GAP) as u32, (top + y - GAP) as u32, MARK);
+            }
+        }
     }
 
     fn fill(&mut self, (left, top): (usize, usize), side: usize, colour: Rgb<u8>) {
@@ -100,11 +151,12 @@ impl Grid {
 
     /// Writes the PNG, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut png = Cursor::new(Vec::new());
+        let mut png = Vec::new();
+        // Noise compresses badly, and the page holds many grids: the smallest file is worth its time.
         self.canvas
-            .write_to(&mut png, ImageFormat::Png)
+            .write_with_encoder(PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::Adaptive))
             .map_err(|e| Error::format(path, format!("the picture cannot be encoded: {e}")))?;
-        replace_file(path, |out| out.write_all(png.get_ref()))
+        replace_file(path, |out| out.write_all(&png))
     }
 }
 
@@ -147,6 +199,20 @@ mod tests {
         grid.place(0, 0, (49, 48), 3, &[9; 18]);
         let changed = grid.canvas.pixels().zip(empty.pixels()).filter(|(a, b)| a != b).count();
         assert_eq!(changed, 2);
+    }
+
+    #[test]
+    fn a_mark_surrounds_its_tile_and_covers_nothing() {
+        let mut grid = Grid::new(&[0, 1], 2, 3, 50).unwrap();
+        let before = grid.canvas.clone();
+        grid.mark(1, 4);
+        let Layout { left, top, step, gap, side, .. } = grid.layout();
+        let (left, top) = (left + 4 * step + gap, top + step);
+        for (x, y, pixel) in grid.canvas.enumerate_pixels() {
+            let within = |i: u32, from: usize, more: usize| (from - more..from + side + more).contains(&(i as usize));
+            let framed = within(x, left, GAP) && within(y, top, GAP) && !(within(x, left, 0) && within(y, top, 0));
+            assert_eq!(*pixel, if framed { MARK } else { *before.get_pixel(x, y) }, "at ({x}, {y})");
+        }
     }
 
     #[test]

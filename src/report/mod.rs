@@ -5,9 +5,26 @@
 //! | [`grid`] | image tiles in rows and columns, as PNG |
 //! | [`contrast`] | signed projections as colours |
 //! | `digits` | numbers on pictures |
+//! | `csv`, `json` | the numbers beside the figures |
+//! | [`plot`] | heat maps, label maps, line charts |
+//! | [`occlusion`] | Fig 6: a square that hides part of the image |
 //! | [`top9`] | Fig 2: the strongest activations, projected, beside their image patches |
+//! | [`evolution`] | Fig 4: the strongest activation of a map through the epochs |
+//! | [`invariance`] | distances of features under translation, scale and rotation |
+//! | [`correspondence`] | the same part on different images, against random places |
+//! | [`occluder`] | what a movable occluder needs |
+//! | [`page`] | the HTML page of a run |
 
 pub mod contrast;
+pub mod correspondence;
+mod csv;
 mod digits;
+pub mod evolution;
 pub mod grid;
+pub mod invariance;
+mod json;
+pub mod occluder;
+pub mod occlusion;
+pub mod page;
+pub mod plot;
 pub mod top9;

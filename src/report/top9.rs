@@ -4,14 +4,18 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::packed::{Dataset, Split};
 use crate::error::Result;
-use crate::net::{Layer, Net, Reverse};
+use crate::net::{Net, Reverse};
 use crate::ops::Backend;
 use crate::report::contrast::symmetric;
-use crate::report::grid::Grid;
+use crate::report::csv::quoted;
+use crate::report::grid::{Grid, Layout};
+use crate::report::json;
 use crate::train::replace::replace_file;
-use crate::understand::projection::{Projection, project_units};
+use crate::understand::projection::{Projection, place_in_tile, project_units, tile_side};
 use crate::understand::top::{KEPT, Peak, Top};
 
 /// The files of one layer's figure.
@@ -20,13 +24,55 @@ pub struct Files {
     pub png: PathBuf,
     /// A line for each projection: see [`HEADER`].
     pub csv: PathBuf,
+    /// What it shows, and where: [`Figure`].
+    pub json: PathBuf,
+}
+
+/// What the JSON beside the grid says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// The layer.
+    pub layer: String,
+    /// A map for each row.
+    pub maps: Vec<usize>,
+    /// Maps of the layer that no image of the split activates.
+    pub silent: usize,
+    /// `train` or `val`.
+    pub split: String,
+    /// Images of the split.
+    pub images: usize,
+    /// The rules of the way down.
+    pub reverse: Reverse,
+    /// For each row its units, the strongest first.
+    pub units: Vec<Vec<Unit>>,
+    /// Where the tiles lie: projections in the first group, image patches in the second.
+    pub layout: Layout,
+}
+
+/// One unit of a figure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Its activation.
+    pub value: f32,
+    /// The image of the split.
+    pub image: usize,
+    /// The image's class.
+    pub class: String,
+}
+
+impl Unit {
+    /// The unit of `peak` in `split`.
+    pub fn new(data: &Dataset, split: Split, peak: &Peak) -> Self {
+        let class = data.classes()[data.split(split).label(peak.image)].clone();
+        Unit { value: peak.value, image: peak.image, class }
+    }
 }
 
 /// The columns of the CSV: place in the grid (map, rank from 1), the activation, the
 /// image of the split, the unit's position, and its box in the centre crop.
 pub const HEADER: &str = "layer,map,rank,value,image,class,p,q,top,left,height,width";
 
-/// Draws the figure of `maps` of one layer into `folder`: `top9-<layer>.png` and `.csv`.
+/// Draws the figure of `maps` of one layer into `folder`: `top9-<layer>.png`, `.csv` and `.json`.
 /// `done` hears after each projection how many have been made.
 pub fn draw<B: Backend>(
     net: &mut Net<B>,
@@ -40,8 +86,7 @@ pub fn draw<B: Backend>(
 ) -> Result<Files> {
     let layer = net.plan().layers[net.plan().layer_index(&top.layer)?].clone();
     let image = net.plan().input;
-    let side = layer.receptive_field.min(image.H.max(image.W));
-    let mut grid = Grid::new(maps, 2, KEPT, side)?;
+    let mut grid = Grid::new(maps, 2, KEPT, tile_side(&layer, image))?;
     // (row, rank) of each unit, in the order of `units`.
     let (mut places, mut units) = (Vec::new(), Vec::<(usize, Peak)>::new());
     for (row, &map) in maps.iter().enumerate() {
@@ -54,7 +99,7 @@ pub fn draw<B: Backend>(
     project_units(net, data, split, &top.layer, &units, reverse, &mut |i, unit| {
         let ((row, rank), (map, peak)) = (places[i], units[i]);
         let Projection { field, projection, patch } = unit;
-        let at = (offset(&layer, side, field.top, peak.p), offset(&layer, side, field.left, peak.q));
+        let at = place_in_tile(&layer, image, field, peak.p, peak.q);
         grid.place(row, rank, at, field.width, &symmetric(&projection));
         grid.place(row, KEPT + rank, at, field.width, &patch);
         let class = quoted(&data.classes()[data.split(split).label(peak.image)]);
@@ -77,24 +122,27 @@ pub fn draw<B: Backend>(
         Ok(())
     })?;
     let file = |extension: &str| folder.join(format!("top9-{}.{extension}", top.layer));
-    let files = Files { png: file("png"), csv: file("csv") };
+    let files = Files { png: file("png"), csv: file("csv"), json: file("json") };
     grid.save(&files.png)?;
     replace_file(&files.csv, |out| out.write_all(csv.as_bytes()))?;
+    let figure = Figure {
+        layer: top.layer.clone(),
+        maps: maps.to_vec(),
+        silent: top.silent(),
+        split: split.name().to_owned(),
+        images: data.split(split).len(),
+        reverse: *reverse,
+        units: maps.iter().map(|&k| top.maps[k].iter().map(|peak| Unit::new(data, split, peak)).collect()).collect(),
+        layout: grid.layout(),
+    };
+    json::save(&files.json, &figure)?;
     Ok(files)
 }
 
-/// Where a receptive field that was cut at the border, and begins at pixel `start` of the
-/// image, begins in its tile. A tile is the whole field, so that units are drawn in its
-/// middle; where the field is larger than the image the tile is the image.
-fn offset(layer: &Layer, side: usize, start: usize, i: usize) -> usize {
-    let whole = if layer.receptive_field == side { layer.field_start + (i * layer.jump) as isize } else { 0 };
-    (start as isize - whole).max(0) as usize
-}
-
-/// A name as a CSV field: in quotation marks where it must be.
-fn quoted(name: &str) -> String {
-    match name.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", name.replace('"', "\"\"")),
-        false => name.to_owned(),
-    }
+/// The figure of `layer` in `folder`; `None` if it is not there.
+///
+/// # Errors
+/// [`crate::error::Error::Io`]; [`crate::error::Error::Format`] if it is damaged.
+pub fn read(folder: &Path, layer: &str) -> Result<Option<Figure>> {
+    json::read(&folder.join(format!("top9-{layer}.json")), "visualize top9")
 }

@@ -174,6 +174,24 @@ pub fn checkpoint_path(folder: &Path, which: &str) -> PathBuf {
     folder.join(format!("{which}.safetensors"))
 }
 
+/// The epochs of which the run in `folder` keeps a checkpoint, in ascending order.
+///
+/// # Errors
+/// [`Error::Usage`] if there is no such folder; [`Error::Io`].
+pub fn kept_epochs(folder: &Path) -> Result<Vec<u64>> {
+    if !folder.is_dir() {
+        return Err(Error::Usage(format!("{} is not the folder of a run", folder.display())));
+    }
+    let mut epochs = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let name = entry.map_err(Error::io("read", folder))?.file_name();
+        let digits = name.to_str().and_then(|name| name.strip_prefix("epoch-")?.strip_suffix(".safetensors"));
+        epochs.extend(digits.and_then(|digits| digits.parse::<u64>().ok()));
+    }
+    epochs.sort_unstable();
+    Ok(epochs)
+}
+
 /// `2013-11-28T09:30:00Z` from seconds since 1970.
 fn utc(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);

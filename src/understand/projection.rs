@@ -6,8 +6,9 @@
 use crate::data::augment::Cropper;
 use crate::data::packed::{Dataset, Split};
 use crate::error::Result;
-use crate::net::{Field, Keep, Net, Reverse};
+use crate::net::{Field, Keep, Layer, Net, Reverse};
 use crate::ops::Backend;
+use crate::tensor::Extent;
 use crate::understand::top::Peak;
 
 /// One unit's activation, seen in pixels.
@@ -65,4 +66,19 @@ fn cut<E: Copy>(
 ) -> Vec<E> {
     let rows = image.chunks_exact(W * 3).skip(field.top).take(field.height);
     rows.flat_map(|row| &row[field.left * 3..][..field.width * 3]).copied().collect()
+}
+
+/// Side of a tile that holds any projection of `layer`: the whole receptive field, so
+/// that all units look alike, or the image where the field is larger.
+pub fn tile_side(layer: &Layer, image: Extent) -> usize {
+    layer.receptive_field.min(image.H.max(image.W))
+}
+
+/// Row and column of the tile at which `field` begins, the receptive field of (p, q) cut
+/// at the border. Where the field is larger than the image, the tile is the image.
+pub fn place_in_tile(layer: &Layer, image: Extent, field: Field, p: usize, q: usize) -> (usize, usize) {
+    let whole = layer.receptive_field == tile_side(layer, image);
+    let start = |i: usize| if whole { layer.field_start + (i * layer.jump) as isize } else { 0 };
+    let place = |cut: usize, i: usize| (cut as isize - start(i)).max(0) as usize;
+    (place(field.top, p), place(field.left, q))
 }

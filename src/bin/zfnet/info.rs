@@ -67,7 +67,7 @@ fn as_json(plan: &Plan, batch: usize) -> serde_json::Value {
             json!({
                 "name": l.name,
                 "kind": l.kind(),
-                "definition": definition(l),
+                "definition": l.definition(),
                 "output": [l.output.H, l.output.W, l.output.C],
                 "params": l.params(),
                 "macs": l.macs(),
@@ -121,25 +121,5 @@ fn row(l: &Layer, batch: usize) -> [String; 7] {
     let field =
         if single { format!("{} / -", l.receptive_field) } else { format!("{} / {}", l.receptive_field, l.jump) };
     let memory = bytes(l.memory(batch, |_| ELEMENT_BYTES));
-    [l.name.clone(), l.output.to_string(), definition(l), count(l.params() as u64), count(l.macs()), field, memory]
-}
-
-/// What a layer does, in a few words.
-fn definition(layer: &Layer) -> String {
-    let relu = if layer.relu() { ", ReLU" } else { "" };
-    match &layer.op {
-        LayerOp::Conv { conv, .. } => {
-            let groups = if conv.groups == 1 { String::new() } else { format!(", {} groups", conv.groups) };
-            format!("conv {}x{}, stride {}, pad {}{groups}{relu}", conv.R, conv.S, conv.stride, conv.pad)
-        }
-        LayerOp::Pool(pool) => format!("max {0}x{0}, stride {1}", pool.R, pool.stride),
-        LayerOp::Lrn(lrn) => {
-            let alpha = if lrn.divide_alpha { "alpha/n" } else { "alpha" };
-            format!("LRN n {}, k {}, {alpha} {:e}, beta {}", lrn.n, lrn.k, lrn.scale(), lrn.beta)
-        }
-        LayerOp::Linear { dropout, .. } => {
-            let dropout = if *dropout == 0.0 { String::new() } else { format!(", dropout {dropout}") };
-            format!("linear{relu}{dropout}")
-        }
-    }
+    [l.name.clone(), l.output.to_string(), l.definition(), count(l.params() as u64), count(l.macs()), field, memory]
 }

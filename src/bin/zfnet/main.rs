@@ -18,6 +18,7 @@ mod machine;
 mod pack;
 mod predict;
 mod print;
+mod report;
 mod table;
 mod terminal;
 mod train;
@@ -42,6 +43,7 @@ enum Command {
     Gradcheck(gradcheck::Args),
     Kernels(kernels::Args),
     Visualize(visualize::Args),
+    Report(report::Args),
     Bench(bench::Args),
 }
 
@@ -57,6 +59,7 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Gradcheck(args) => gradcheck::run(args),
         Command::Kernels(args) => kernels::run(args),
         Command::Visualize(args) => visualize::run(args),
+        Command::Report(args) => report::run(args),
         Command::Bench(args) => bench::run(args),
     }
 }

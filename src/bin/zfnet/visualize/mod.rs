@@ -1,9 +1,23 @@
 //! `zfnet visualize`: one file a figure.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use zfnet::data::packed::Dataset;
+use zfnet::error::{Error, Result};
+use zfnet::net::{LayerOp, Plan};
+use zfnet::train::evaluate::same_classes;
+use zfnet::train::model::Model;
 
+mod correspondence;
+mod evolution;
+mod invariance;
+mod marks;
+mod occlusion;
+mod score;
+mod search;
 mod top9;
 
 /// Draw what a trained network has learned
@@ -15,12 +29,58 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Figure {
+    Correspondence(correspondence::Args),
+    Evolution(evolution::Args),
+    Invariance(invariance::Args),
+    Occlusion(occlusion::Args),
+    Score(score::Args),
     Top9(top9::Args),
 }
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.figure {
+        Figure::Correspondence(args) => correspondence::run(args),
+        Figure::Evolution(args) => evolution::run(args),
+        Figure::Invariance(args) => invariance::run(args),
+        Figure::Occlusion(args) => occlusion::run(args),
+        Figure::Score(args) => score::run(args),
         Figure::Top9(args) => top9::run(args),
     }
+}
+
+/// The folder for figures, made if it is not there: `out`, or beside the checkpoint, which
+/// lies in the run's folder.
+fn folder(out: Option<&Path>, model: &Model) -> Result<PathBuf> {
+    let beside = || model.path.parent().unwrap_or(Path::new(".")).join("figures");
+    let folder = out.map_or_else(beside, Path::to_path_buf);
+    fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    Ok(folder)
+}
+
+/// A data set that the run can look at: of its classes, in records of its size.
+fn open_data(path: &Path, model: &Model) -> Result<Dataset> {
+    let data = Dataset::open(path)?;
+    same_classes(&model.checkpoint.header.classes, data.classes(), &model.path, data.root())?;
+    let record = model.checkpoint.header.record;
+    match data.size() {
+        size if size == record => Ok(data),
+        size => Err(Error::Usage(format!(
+            "the run was trained on {record}-pixel records and {} has {size}: pack it with --size {record}",
+            path.display()
+        ))),
+    }
+}
+
+/// The layers' names, checked; the convolutions if none is asked for.
+fn layers(asked: &[String], plan: &Plan) -> Result<Vec<String>> {
+    let chosen = plan.layers.iter().filter(|layer| match asked {
+        [] => matches!(layer.op, LayerOp::Conv { .. }),
+        [all] if all == "all" => true,
+        names => names.contains(&layer.name),
+    });
+    if asked != ["all"] {
+        asked.iter().try_for_each(|name| plan.layer_index(name).map(|_| ()))?;
+    }
+    Ok(chosen.map(|layer| layer.name.clone()).collect())
 }

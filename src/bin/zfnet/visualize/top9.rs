@@ -1,32 +1,27 @@
 //! `zfnet visualize top9`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use zfnet::data::packed::{Dataset, Split};
 use zfnet::error::{Error, Result};
-use zfnet::net::{LayerOp, Net, Plan, Reverse};
+use zfnet::net::{Net, Reverse};
 use zfnet::ops::Backend;
 use zfnet::ops::pool::UnpoolMode;
 use zfnet::report::top9;
 use zfnet::train::device::Job;
-use zfnet::train::evaluate::same_classes;
 use zfnet::train::model::Model;
-use zfnet::understand::search::{Search, subject};
+use zfnet::understand::search::{self, Search};
 use zfnet::understand::{Maps, Top};
 
 use crate::bar::Bar;
 use crate::machine::Machine;
-use crate::print::{answer, talk};
+use crate::print::answer;
+use crate::visualize::{folder, layers, open_data, search as watched};
 
 /// Images, and projections, in a pass.
 const BATCH: usize = 32;
-
-/// How often the search is saved.
-const SAVE_EVERY: Duration = Duration::from_secs(10);
 
 /// The nine strongest activations of each map, projected to pixels, beside the image patches
 ///
@@ -86,15 +81,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     let model = Model::open(&args.run, &args.checkpoint)?;
-    let data = Dataset::open(&args.data)?;
-    same_classes(&model.checkpoint.header.classes, data.classes(), &model.path, data.root())?;
-    let record = model.checkpoint.header.record;
-    if data.size() != record {
-        let (at, size) = (args.data.display(), data.size());
-        anyhow::bail!(
-            "the run was trained on {record}-pixel records and {at} has {size}: pack it with --size {record}"
-        );
-    }
+    let data = open_data(&args.data, &model)?;
     if data.split(args.split).is_empty() {
         anyhow::bail!("{} has no {} images: choose another --split", args.data.display(), args.split);
     }
@@ -102,8 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let seed = model.config.train.seed;
     let choose = |name: &String| args.maps.of(&model.plan.layers[model.plan.layer_index(name)?], seed);
     let maps = layers.iter().map(choose).collect::<Result<Vec<_>>>()?;
-    let out = args.out.clone().unwrap_or_else(|| folder(&model.path));
-    fs::create_dir_all(&out).map_err(Error::io("create", &out))?;
+    let out = folder(args.out.as_deref(), &model)?;
     let figures = device.run(Draw { args, model: &model, data: &data, layers: &layers, maps: &maps, out: &out })?;
     if args.json {
         let answer = json!({
@@ -116,24 +102,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         answer!("{answer}")?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Beside the checkpoint, which lies in the run's folder.
-fn folder(checkpoint: &Path) -> PathBuf {
-    checkpoint.parent().unwrap_or(Path::new(".")).join("figures")
-}
-
-/// The layers' names, checked.
-fn layers(asked: &[String], plan: &Plan) -> Result<Vec<String>> {
-    let chosen = plan.layers.iter().filter(|layer| match asked {
-        [] => matches!(layer.op, LayerOp::Conv { .. }),
-        [all] if all == "all" => true,
-        names => names.contains(&layer.name),
-    });
-    if asked != ["all"] {
-        asked.iter().try_for_each(|name| plan.layer_index(name).map(|_| ()))?;
-    }
-    Ok(chosen.map(|layer| layer.name.clone()).collect())
 }
 
 struct Draw<'a> {
@@ -171,34 +139,11 @@ impl Job for Draw<'_> {
 }
 
 impl Draw<'_> {
-    /// The finished search: a new one, one that goes on, or one that is there already.
+    /// The finished search.
     fn search<B: Backend>(&self, net: &mut Net<B>) -> Result<Search> {
         let (split, images) = (self.args.split, self.data.split(self.args.split).len());
-        let path = self.out.join(format!("top9-{split}.json"));
-        let new = Search::new(subject(self.model, self.data, split), &self.model.plan, self.layers, 0..images)?;
-        let mut search = match Search::load(&path, &new, &self.model.plan)? {
-            Some(saved) => saved,
-            None => new,
-        };
-        if search.finished() {
-            talk!("the search in {} is taken as it is", path.display());
-            return Ok(search);
-        }
-        if search.seen() > 0 {
-            talk!("the search in {} goes on after image {} of {images}", path.display(), search.seen());
-        }
-        let bar = Bar::new(images as u64, "search");
-        let mut saved = Instant::now();
-        search.run(net, self.data, split, &mut |search| {
-            bar.at(search.seen() as u64);
-            if saved.elapsed() >= SAVE_EVERY {
-                search.save(&path)?;
-                saved = Instant::now();
-            }
-            Ok(true)
-        })?;
-        search.save(&path)?;
-        Ok(search)
+        let new = Search::new(search::subject(self.model, self.data, split), &self.model.plan, self.layers, 0..images)?;
+        watched::finished(&self.out.join(format!("top9-{split}.json")), "search", new, net, self.data, split)
     }
 
     fn tell(&self, top: &Top, files: &top9::Files) -> std::io::Result<()> {
