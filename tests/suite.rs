@@ -37,6 +37,7 @@ mod reverse;
 mod roof;
 mod run;
 mod schedule;
+mod score;
 mod sgd;
 mod softmax;
 mod synthetic;
