@@ -10,6 +10,7 @@ mod conv;
 mod crop;
 mod decode;
 mod device;
+mod diagnose;
 mod dropout;
 mod emulator;
 mod eval;
