@@ -7,6 +7,8 @@
 //! | `digits` | numbers on pictures |
 //! | `csv`, `json` | the numbers beside the figures |
 //! | [`plot`] | heat maps, label maps, line charts |
+//! | [`diagnose`] | the frequencies of layer-1 filters |
+//! | [`filters`] | Fig 5: layer-1 filters |
 //! | [`occlusion`] | Fig 6: a square that hides part of the image |
 //! | [`top9`] | Fig 2: the strongest activations, projected, beside their image patches |
 //! | [`evolution`] | Fig 4: the strongest activation of a map through the epochs |
@@ -18,8 +20,10 @@
 pub mod contrast;
 pub mod correspondence;
 mod csv;
+pub mod diagnose;
 mod digits;
 pub mod evolution;
+pub mod filters;
 pub mod grid;
 pub mod invariance;
 mod json;

@@ -59,6 +59,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     figure("invariance", &images)?;
     figure("correspondence", &["--data", data])?;
     figure("score", &["--data", data, "--images", if args.quick { "128" } else { "60" }])?;
+    step(&["visualize", "filters", run])?;
+    figure("diagnose", &["--data", data])?;
     step(&["report", run])?;
 
     answer!("\nThe demo took {:.0} s. What it left:", started.elapsed().as_secs_f64())?;

@@ -1,12 +1,13 @@
 //! Tables and numbers for people.
 
 /// Rows of equal columns; the first `left` are text, the others numbers, flush right.
-pub fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]], left: usize) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+pub fn aligned<R: AsRef<[String]>>(rows: &[R], left: usize) -> String {
+    let columns = rows.first().map_or(0, |row| row.as_ref().len());
+    let width = |column: usize| rows.iter().map(|row| row.as_ref()[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+        let cells = row.as_ref().iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
             if column < left { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
         });
         text += cells.collect::<Vec<_>>().join("  ").trim_end();

