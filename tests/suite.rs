@@ -7,6 +7,7 @@ mod bench;
 mod checkpoint;
 mod config;
 mod conv;
+mod correspondence;
 mod crop;
 mod decode;
 mod device;

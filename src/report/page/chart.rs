@@ -126,7 +126,7 @@ impl Axis {
 /// Round numbers from `start` to `end`, about `count` of them: steps of 1, 2 or 5 times a power of ten.
 fn ticks(start: f64, end: f64, count: usize) -> Vec<f64> {
     let raw = (end - start) / count as f64;
-    if !(raw > 0.0) {
+    if raw.is_nan() || raw <= 0.0 {
         return vec![start];
     }
     let power = 10f64.powf(raw.log10().floor());

@@ -19,7 +19,7 @@ pub fn filters(folder: &Path) -> Result<Option<Markup>> {
     for path in named(folder, "filters", ".png")? {
         let url = png_url(&path)?;
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        pictures.push(html! { figure { img src=(url) alt=(name); figcaption { (name) } } });
+        pictures.push(html! { figure { img src=(url) alt=(name); } });
     }
     Ok((!pictures.is_empty()).then(|| html! { div.pictures { @for picture in &pictures { (picture) } } }))
 }
@@ -40,8 +40,8 @@ pub fn occlusion(folder: &Path) -> Result<Option<Markup>> {
                     figure { figcaption { "image, with the square" }
                         canvas.seen tabindex="0" role="application"
                             aria-label={ "Image " (name) ". Arrow keys move the square." } {} }
-                    figure { figcaption { "probability of " (class) " for each place" } canvas.p {} div.bar {} }
-                    figure { figcaption { "most probable class for each place" } canvas.label {} div.legend {} }
+                    figure { figcaption { "probability of " (class) } canvas.p {} div.bar {} }
+                    figure { figcaption { "most probable class" } canvas.label {} div.legend {} }
                 }
                 output aria-live="polite" {}
                 img.crop src=(crop) alt="" hidden;
@@ -52,7 +52,7 @@ pub fn occlusion(folder: &Path) -> Result<Option<Markup>> {
     }
     Ok((!panels.is_empty()).then(|| {
         html! {
-            p { "A square hides part of the image. Drag it, or point at a map, or use the arrow keys, and read "
+            p { "A square hides part of the image; the maps tell what the network says with the square at each place. Drag it, or point at a map, or use the arrow keys, and read "
                 "what the network then takes the image for. Where the probability falls, the network needs what "
                 "is hidden." }
             @for panel in &panels { (panel) }
