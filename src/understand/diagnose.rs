@@ -51,7 +51,7 @@ pub struct Fate {
     pub maps: usize,
     /// Maps never active.
     pub dead: usize,
-    /// Maps active at [`SATURATED`] of places or more.
+    /// Maps active at `SATURATED` of places or more.
     pub saturated: usize,
     /// Share of activations that are 0.
     pub sparsity: f64,

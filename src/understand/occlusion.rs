@@ -170,7 +170,7 @@ pub fn top_convolution(plan: &Plan) -> Result<&Layer> {
     plan.layers.iter().rfind(convolution).ok_or_else(|| Error::Usage(format!("{} has no convolution", plan.name)))
 }
 
-/// How many copies of an image to run at a time: [`MOST_COPIES`], or fewer where they would
+/// How many copies of an image to run at a time: `MOST_COPIES`, or fewer where they would
 /// take more than half of the memory that is free (the other half is for working space).
 pub fn batch_for<B: Backend>(backend: &B, plan: &Plan) -> usize {
     let bytes = |batch: usize| {

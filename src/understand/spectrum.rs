@@ -1,6 +1,6 @@
 //! Which frequencies a small picture is made of.
 //!
-//! The energy at frequency (u/M, v/M) cycles a pixel is |sum x[h,w] e^(-2 pi i (u h + v w)/M)|^2
+//! The energy at frequency (u/M, v/M) cycles a pixel is `|sum x[h,w] e^(-2 pi i (u h + v w)/M)|^2`
 //! of the picture padded with zeros to M x M, summed over the channels. By Parseval the M^2
 //! energies sum to M^2 times the picture's own.
 

@@ -32,7 +32,7 @@ pub struct Args {
     quick: bool,
 
     /// Device: auto takes the fastest there is
-    #[arg(long, value_name = "auto|cpu", default_value = "auto")]
+    #[arg(long, value_name = "auto|cpu|cuda:N|emulator", default_value = "auto")]
     device: String,
 }
 

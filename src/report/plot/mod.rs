@@ -12,7 +12,7 @@
 //! | [`axis`] | ranges, round tick marks, the frame of a chart |
 //! | [`heat`] | amounts over a plane, with a colour bar |
 //! | [`category`] | categories over a plane, with a legend of names |
-//! | [`line`] | series of points over a range, with a legend |
+//! | [`mod@line`] | series of points over a range, with a legend |
 
 pub mod axis;
 pub mod category;
