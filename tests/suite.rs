@@ -32,6 +32,7 @@ mod pool;
 mod pool_lrn;
 mod predict;
 mod preset;
+mod readme;
 mod relu;
 mod report;
 mod resume;

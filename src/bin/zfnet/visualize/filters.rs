@@ -40,7 +40,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let model = Model::open(&args.run, &args.checkpoint)?;
     let weights = first_filters(&model.plan, &model.checkpoint.weights)?;
     let out = folder(args.out.as_deref(), &model)?;
-    let files = filters::draw(weights, &args.run.display().to_string(), &out)?;
+    // The picture goes places; where the run lies on this machine concerns nobody there.
+    let name = args.run.file_stem().unwrap_or(args.run.as_os_str()).to_string_lossy();
+    let files = filters::draw(weights, &name, &out)?;
     match args.json {
         false => answer!("{}", files.png.display())?,
         true => answer!(
