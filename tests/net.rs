@@ -414,3 +414,21 @@ fn a_batch_that_memory_cannot_hold_is_refused() {
     assert!(refused.contains("small with a batch of 100000000 needs"), "{refused}");
     assert!(refused.contains("choose a batch of"), "{refused}");
 }
+
+/// Layers without parameters may come first: nothing below them wants a gradient.
+#[test]
+fn pooling_and_normalisation_may_come_first() {
+    let rest = "[[layer]]\nconv = \"conv1\"\nfilters = 4\nkernel = 3\n\n[[layer]]\nlinear = \"fc2\"\n";
+    for first in ["pool = \"pool0\"\nkernel = 3\nstride = 2", "lrn = \"lrn0\""] {
+        let text = format!("[net]\nname = \"first\"\ninput = 17\n\n[[layer]]\n{first}\n\n{rest}");
+        let mut net = Net::new(Cpu::<f32>::new(), plan(&text, CLASSES), 3, true, SEED).unwrap();
+        net.init(he).unwrap();
+        let (x, labels) = batch(0, 3, net.plan().input.len());
+        net.load_input(&x, &labels).unwrap();
+        let losses = [0, 1, 2].map(|step| {
+            let posted = net.train_step(step, &UPDATE).unwrap();
+            net.await_loss(posted).unwrap().loss
+        });
+        assert!(losses[2] < losses[0], "{first}: {losses:?}");
+    }
+}

@@ -189,6 +189,8 @@ impl<B: Backend> Net<B> {
                         backend.conv_dgrad(conv, N, dy, &w.value, dx)?;
                     }
                 }
+                // Nothing wants the gradient of the input, and no buffer has room for it.
+                LayerOp::Pool(_) | LayerOp::Lrn(_) if i == 0 => {}
                 LayerOp::Pool(pool) => {
                     backend.unpool(pool, N, UnpoolMode::Add, dy, switched(switches.as_ref(), layer)?, dx)?;
                 }
