@@ -1,18 +1,11 @@
 //! Gradients against finite differences, in f64.
 //!
 //! The loss of an operation is a random projection of its output, `<r, f(x)>`;
-//! its gradient by x is what backward returns for an upstream gradient r. Each
-//! coordinate's derivative is taken with the five-point stencil
-//!
-//! ```text
-//! f'(x) = [8 (f(x+h) - f(x-h)) - (f(x+2h) - f(x-2h))] / 12h + h^4 f^(5) / 30
-//! ```
-//!
-//! whose rounding error eps |f| / h and truncation balance near
-//! h = eps^(1/5), where both are about 1e-12: five orders below the tolerance.
+//! its gradient by x is what backward returns for an upstream gradient r. Each coordinate's
+//! derivative is the library's own, [`zfnet::check::difference`], which errs by about 1e-12:
+//! five orders below the tolerance.
 
-/// The best step for a smooth function whose argument is about 1: eps^(1/5).
-pub const STEP: f64 = 7e-4;
+use zfnet::check::difference::{STEP, derivative_with};
 
 /// Largest difference allowed, relative to the largest component of the gradient.
 pub const TOLERANCE: f64 = 1e-7;
@@ -38,16 +31,12 @@ pub fn assert_gradient_at(
     let mut moved = x.to_vec();
     let (mut scale, mut worst) = (0.0_f64, (0.0, 0, 0.0, 0.0));
     for i in coordinates {
-        // Divide by the steps as they came out in floating point.
-        let mut difference = |h: f64| {
-            moved[i] = x[i] + h;
-            let (above, at) = (loss(&moved), moved[i]);
-            moved[i] = x[i] - h;
-            let slope = (above - loss(&moved)) / (at - moved[i]);
-            moved[i] = x[i];
-            slope
-        };
-        let numeric = (4.0 * difference(step) - difference(2.0 * step)) / 3.0;
+        let numeric = derivative_with(x[i], step, |at| {
+            moved[i] = at;
+            Ok(loss(&moved))
+        })
+        .unwrap();
+        moved[i] = x[i];
         let error = (numeric - gradient[i]).abs();
         assert!(error.is_finite(), "{what}: component {i} is {}, numerically {numeric}", gradient[i]);
         scale = scale.max(numeric.abs()).max(gradient[i].abs());
