@@ -151,7 +151,8 @@ impl Order<'_> {
         let n = *made;
         *made += 1;
         let layer = match op {
-            Op::Crop => return "input".into(),
+            Op::Crop | Op::Occlude => return "input".into(),
+            Op::Keep => return "signal".into(),
             Op::Softmax => return "loss".into(),
             Op::Sgd => return "all".into(),
             Op::ConvFprop => up(is_conv).nth(n),
@@ -202,5 +203,7 @@ fn name(op: Op) -> &'static str {
         Op::Dropout => "dropout",
         Op::Softmax => "softmax",
         Op::Sgd => "sgd",
+        Op::Occlude => "occlude",
+        Op::Keep => "keep",
     }
 }

@@ -11,8 +11,10 @@ use crate::error::Result;
 use crate::ops::conv::{Conv, ConvOp};
 use crate::ops::crop::{Crop, CropOp};
 use crate::ops::dropout::{Dropout, DropoutOp};
+use crate::ops::keep::KeepOp;
 use crate::ops::linear::{Linear, LinearOp};
 use crate::ops::lrn::{Lrn, LrnOp};
+use crate::ops::occlude::OccludeOp;
 use crate::ops::pool::{Pool, PoolOp, UnpoolMode};
 use crate::ops::pool_lrn::PoolLrnOp;
 use crate::ops::relu::{ReluOp, ReluRule};
@@ -20,6 +22,7 @@ use crate::ops::roof::{Roof, RoofOp};
 use crate::ops::sgd::{SgdOp, SgdTensor};
 use crate::ops::softmax::{LossSums, SoftmaxOp};
 use crate::ops::{Backend, Role, StepScalars, Storage};
+use crate::tensor::Extent;
 
 /// What was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +43,8 @@ pub enum Op {
     Dropout,
     Softmax,
     Sgd,
+    Occlude,
+    Keep,
 }
 
 /// One call of one operation.
@@ -229,6 +234,22 @@ impl<B: Backend> ReluOp for Recorder<B> {
     timed! {
         Op::ReluBackward, Cost::memory(3 * len) =>
             fn relu_backward(rule: ReluRule, len: usize, y: &B::Buf, signal: &mut B::Buf) -> ();
+    }
+}
+
+impl<B: Backend> OccludeOp for Recorder<B> {
+    timed! {
+        Op::Occlude, Cost::memory((M + 1 + N) * image.len()) =>
+            fn occlude(
+                image: Extent, M: usize, N: usize, x: &B::Buf, z: &B::Buf, copies: &B::Ints, y: &mut B::Buf
+            ) -> ();
+    }
+}
+
+impl<B: Backend> KeepOp for Recorder<B> {
+    timed! {
+        Op::Keep, Cost::memory(2 * N * blob.len()) =>
+            fn keep(blob: Extent, N: usize, y: &B::Buf, units: &B::Ints, signal: &mut B::Buf) -> ();
     }
 }
 

@@ -6,6 +6,7 @@ pub mod init;
 mod inspect;
 #[allow(clippy::module_inception)]
 pub mod net;
+pub mod occlude;
 pub mod param;
 pub mod plan;
 pub mod preset;

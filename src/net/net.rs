@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::net::param::{Param, Training};
 use crate::net::plan::{LayerOp, ParamKind, Plan};
+use crate::net::reverse::Signals;
 use crate::ops::crop::Crop;
 use crate::ops::{Backend, Role, StepScalars};
 
@@ -31,14 +32,14 @@ pub(super) struct StepKey {
 }
 
 /// The records that the input stage crops from.
-struct Source<B: Backend> {
-    crop: Crop,
+pub(super) struct Source<B: Backend> {
+    pub(super) crop: Crop,
     images: B::Bytes, // (N, record, record, C)
     /// Where the next batch is copied to meanwhile; made when one is first sent.
     spare: Option<B::Bytes>, // (N, record, record, C)
     sent: Option<B::Sent>,
-    windows: B::Ints, // (N, 3)
-    mean: B::Buf,     // (record, record, C)
+    windows: B::Ints,        // (N, 3)
+    pub(super) mean: B::Buf, // (record, record, C)
 }
 
 /// A network with all its buffers, for up to `max_batch` images.
@@ -48,14 +49,13 @@ pub struct Net<B: Backend> {
     pub(super) seed: u64,
     pub(super) max_batch: usize,
     pub(super) N: usize,
-    source: Option<Source<B>>,
+    pub(super) source: Option<Source<B>>,
     pub(super) labels: B::Ints, // (N)
     pub(super) input: B::Buf,   // (N, H, W, C)
     pub(super) blobs: Vec<Blob<B>>,
     /// Gradients of even and of odd blobs: only two neighbours live at a time.
     pub(super) dblobs: Option<[B::Buf; 2]>,
-    /// Signals of the reverse walk, which take turns; made when it is first walked.
-    pub(super) signals: Option<[B::Buf; 2]>,
+    pub(super) signals: Option<Signals<B>>,
     pub(super) params: Vec<Param<B>>,
     /// What the operations read in `scalars`.
     pub(super) step: StepScalars,
@@ -278,15 +278,7 @@ impl<B: Backend> Net<B> {
         if windows.len() != N * 3 {
             return Err(Error::shape("crop", format!("{N} labels, but {} window values", windows.len())));
         }
-        let (top, left) = (crop.record - crop.output.H, crop.record - crop.output.W);
-        for window in windows.chunks_exact(3) {
-            if !(0..=top as i32).contains(&window[0]) || !(0..=left as i32).contains(&window[1]) {
-                return Err(Error::shape(
-                    "crop",
-                    format!("window at ({}, {}) leaves the {} record", window[0], window[1], crop.input()),
-                ));
-            }
-        }
+        check_windows(&crop, windows)?;
         self.backend.upload_ints(windows, &mut source.windows)?;
         self.backend.crop_forward(&crop, N, &source.images, &source.windows, &source.mean, &mut self.input)
     }
@@ -307,7 +299,7 @@ impl<B: Backend> Net<B> {
         self.backend.upload(x, &mut self.input)
     }
 
-    fn set_labels(&mut self, labels: &[i32]) -> Result<()> {
+    pub(super) fn set_labels(&mut self, labels: &[i32]) -> Result<()> {
         if labels.is_empty() || labels.len() > self.max_batch {
             return Err(Error::shape(
                 "input",
@@ -322,7 +314,22 @@ impl<B: Backend> Net<B> {
     }
 }
 
-fn no_source() -> Error {
+/// Refuses windows that leave their records.
+pub(super) fn check_windows(
+    crop: &Crop,
+    windows: &[i32], // (N, 3)
+) -> Result<()> {
+    let (top, left) = (crop.record - crop.output.H, crop.record - crop.output.W);
+    let leaves = |w: &&[i32]| !(0..=top as i32).contains(&w[0]) || !(0..=left as i32).contains(&w[1]);
+    match windows.chunks_exact(3).find(leaves) {
+        None => Ok(()),
+        Some(w) => {
+            Err(Error::shape("crop", format!("window at ({}, {}) leaves the {} record", w[0], w[1], crop.input())))
+        }
+    }
+}
+
+pub(super) fn no_source() -> Error {
     Error::Usage("records before set_source".into())
 }
 

@@ -33,6 +33,7 @@ use crate::net::net::{Blob, Net};
 use crate::net::param::weight_and_bias;
 use crate::net::plan::{Layer, LayerOp, Plan};
 use crate::net::walk::switched;
+use crate::ops::keep::ANY;
 use crate::ops::pool::UnpoolMode;
 use crate::ops::relu::ReluRule;
 use crate::ops::{Backend, Role};
@@ -117,30 +118,26 @@ pub enum Keep {
 }
 
 impl Keep {
-    /// Copies what is kept of blob `y` to `signal`, which holds zeros.
-    fn copy(
-        self,
-        layer: &Layer,
-        y: &[f32],          // (P, Q, K)
-        signal: &mut [f32], // (P, Q, K)
-    ) -> Result<()> {
+    /// The unit as [`KeepOp`](crate::ops::keep::KeepOp) reads it.
+    fn unit(self, layer: &Layer) -> Result<[i32; 3]> {
         let (P, Q, K) = (layer.output.H, layer.output.W, layer.output.C);
         match self {
-            Keep::Unit { p, q, k } if p < P && q < Q && k < K => {
-                let at = (p * Q + q) * K + k;
-                signal[at] = y[at];
-            }
-            Keep::Map(k) if k < K => {
-                let at = (k..P * Q * K).step_by(K);
-                at.for_each(|at| signal[at] = y[at]);
-            }
-            Keep::Layer => signal.copy_from_slice(y),
+            Keep::Unit { p, q, k } if p < P && q < Q && k < K => Ok([p as i32, q as i32, k as i32]),
+            Keep::Map(k) if k < K => Ok([ANY, ANY, k as i32]),
+            Keep::Layer => Ok([ANY; 3]),
             Keep::Unit { .. } | Keep::Map(_) => {
-                return Err(Error::Usage(format!("{self:?} is not in {}, which is {}", layer.name, layer.output)));
+                Err(Error::Usage(format!("{self:?} is not in {}, which is {}", layer.name, layer.output)))
             }
         }
-        Ok(())
     }
+}
+
+/// Where a reverse walk works; made when it is first walked.
+pub(super) struct Signals<B: Backend> {
+    /// They take turns: each has room for the largest blob, as a normalisation that is
+    /// skipped moves nothing, and which holds which layer's signal is not fixed.
+    turns: [B::Buf; 2],
+    units: B::Ints, // (N, 3)
 }
 
 impl<B: Backend> Net<B> {
@@ -152,20 +149,19 @@ impl<B: Backend> Net<B> {
     /// [`Error::Usage`] if there is no such layer, map or unit, or not one choice for
     /// each image.
     pub fn project(&mut self, name: &str, keep: &[Keep], reverse: &Reverse) -> Result<Vec<f32>> {
-        let y = self.blob(name)?;
-        let layer = &self.plan.layers[self.plan.layer_index(name)?];
-        if keep.len() != self.N {
+        let top = self.plan.layer_index(name)?;
+        let layer = &self.plan.layers[top];
+        if keep.len() != self.N || keep.is_empty() {
             let (choices, N) = (keep.len(), self.N);
             return Err(Error::Usage(format!(
                 "{choices} choices of what to project for a batch of {N} images: give one for each"
             )));
         }
-        let mut signal = vec![0f32; y.len()];
-        let len = layer.output.len();
-        for (keep, (y, signal)) in keep.iter().zip(y.chunks_exact(len).zip(signal.chunks_exact_mut(len))) {
-            keep.copy(layer, y, signal)?;
-        }
-        self.project_signal(name, &signal, reverse)
+        let units: Vec<[i32; 3]> = keep.iter().map(|keep| keep.unit(layer)).collect::<Result<_>>()?;
+        let signals = signals(&mut self.signals, &self.backend, &self.plan, self.max_batch)?;
+        self.backend.upload_ints(units.as_flattened(), &mut signals.units)?;
+        self.backend.keep(layer.output, self.N, &self.blobs[top].y, &signals.units, &mut signals.turns[0])?;
+        self.walk_to_pixels(top, reverse)
     }
 
     /// Walks down from any `signal` in the place of blob `name`: pixels (N, H, W, C).
@@ -183,13 +179,17 @@ impl<B: Backend> Net<B> {
                 format!("{} values for {N} images in {name}, which has {len} for each", signal.len()),
             ));
         }
-        let [above, below] = match &mut self.signals {
-            Some(signals) => signals,
-            none => none.insert(signal_buffers(&self.backend, &self.plan, self.max_batch)?),
-        };
+        let signals = signals(&mut self.signals, &self.backend, &self.plan, self.max_batch)?;
+        self.backend.upload(signal, &mut signals.turns[0])?;
+        self.walk_to_pixels(top, reverse)
+    }
+
+    /// Walks down from the first of the signals, in the place of blob `top`.
+    fn walk_to_pixels(&mut self, top: usize, reverse: &Reverse) -> Result<Vec<f32>> {
+        let N = self.N;
+        let [above, below] = &mut signals(&mut self.signals, &self.backend, &self.plan, self.max_batch)?.turns;
         let (mut above, mut below) = (above, below);
         let backend = &mut self.backend;
-        backend.upload(signal, above)?;
         for (i, layer) in self.plan.layers[..=top].iter().enumerate().rev() {
             let Blob { y, switches } = &self.blobs[i];
             match &layer.op {
@@ -228,9 +228,20 @@ impl<B: Backend> Net<B> {
     }
 }
 
-/// Two buffers, each for the largest signal of `batch` rows: a normalisation that is
-/// skipped moves nothing, so which buffer holds which layer's signal is not fixed.
-fn signal_buffers<B: Backend>(backend: &B, plan: &Plan, batch: usize) -> Result<[B::Buf; 2]> {
+/// The signals of `batch` rows, allocated the first time.
+fn signals<'a, B: Backend>(
+    there: &'a mut Option<Signals<B>>,
+    backend: &B,
+    plan: &Plan,
+    batch: usize,
+) -> Result<&'a mut Signals<B>> {
+    match there {
+        Some(signals) => Ok(signals),
+        none => Ok(none.insert(alloc_signals(backend, plan, batch)?)),
+    }
+}
+
+fn alloc_signals<B: Backend>(backend: &B, plan: &Plan, batch: usize) -> Result<Signals<B>> {
     let largest = plan.layers.iter().map(|layer| layer.output.len()).fold(plan.input.len(), usize::max);
     let bytes = 2 * (batch * largest * backend.element_bytes(Role::Activation)) as u64;
     if let Some(free) = backend.available_bytes().filter(|&free| free < bytes) {
@@ -243,5 +254,5 @@ fn signal_buffers<B: Backend>(backend: &B, plan: &Plan, batch: usize) -> Result<
         )));
     }
     let signal = || backend.alloc(Role::Activation, batch * largest);
-    Ok([signal()?, signal()?])
+    Ok(Signals { turns: [signal()?, signal()?], units: backend.alloc_ints(batch * 3)? })
 }

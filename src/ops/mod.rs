@@ -17,14 +17,18 @@
 //! | [`dropout`] | `dropout` in place | the same call | identity |
 //! | [`softmax`] | `softmax_loss` | gradient in the same call | - |
 //! | [`sgd`] | `sgd_step` (RMS clip in it) | - | - |
+//! | [`occlude`] | `occlude`: copies of an image with rectangles hidden | - | - |
+//! | [`keep`] | - | - | `keep`: what a projection starts from |
 //!
 //! Arrays are NHWC, filters KRSC, linear weights (out, in).
 
 pub mod conv;
 pub mod crop;
 pub mod dropout;
+pub mod keep;
 pub mod linear;
 pub mod lrn;
+pub mod occlude;
 pub mod pool;
 pub mod pool_lrn;
 pub mod relu;
@@ -150,8 +154,10 @@ pub trait Backend:
     + conv::ConvOp
     + crop::CropOp
     + dropout::DropoutOp
+    + keep::KeepOp
     + linear::LinearOp
     + lrn::LrnOp
+    + occlude::OccludeOp
     + pool::PoolOp
     + pool_lrn::PoolLrnOp
     + relu::ReluOp
@@ -167,13 +173,13 @@ impl<B> Backend for B where
         + conv::ConvOp
         + crop::CropOp
         + dropout::DropoutOp
+        + keep::KeepOp
         + linear::LinearOp
         + lrn::LrnOp
+        + occlude::OccludeOp
         + pool::PoolOp
         + pool_lrn::PoolLrnOp
-        + pool_lrn::PoolLrnOp
         + relu::ReluOp
-        + roof::RoofOp
         + roof::RoofOp
         + sgd::SgdOp
         + softmax::SoftmaxOp

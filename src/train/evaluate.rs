@@ -62,21 +62,29 @@ pub fn probabilities<B: Backend>(
     labels: &[i32], // (N); any labels of the network, where they are not known
     windows: &[Window],
 ) -> Result<Vec<f64>> {
-    let (N, C) = (labels.len(), net.plan().classes);
+    let N = labels.len();
+    let mut p = vec![0f64; N * net.plan().classes];
+    for window in windows {
+        net.load_records(images, &window.to_ints().repeat(N), labels)?;
+        add_probabilities(net, 1.0 / windows.len() as f64, &mut p)?;
+    }
+    Ok(p)
+}
+
+/// p += weight softmax of the logits, for the batch in hand: an evaluation pass.
+pub fn add_probabilities<B: Backend>(
+    net: &mut Net<B>,
+    weight: f64,
+    p: &mut [f64], // (N, C)
+) -> Result<()> {
     let top = match net.plan().layers.last() {
         Some(layer) => layer.name.clone(),
         None => return Err(Error::Usage("a network without layers has no probabilities".into())),
     };
-    let mut p = vec![0f64; N * C];
-    for window in windows {
-        net.load_records(images, &window.to_ints().repeat(N), labels)?;
-        net.forward(Pass::Eval)?;
-        let z = net.blob(&top)?; // (N, C)
-        for (p, z) in p.chunks_exact_mut(C).zip(z.chunks_exact(C)) {
-            add_softmax(z, 1.0 / windows.len() as f64, p);
-        }
-    }
-    Ok(p)
+    net.forward(Pass::Eval)?;
+    let (z, C) = (net.blob(&top)?, net.plan().classes); // (N, C)
+    p.chunks_exact_mut(C).zip(z.chunks_exact(C)).for_each(|(p, z)| add_softmax(z, weight, p));
+    Ok(())
 }
 
 /// p += weight softmax(z).

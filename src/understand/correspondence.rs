@@ -21,7 +21,6 @@ use crate::net::{Field, LayerOp, Net, Plan};
 use crate::ops::Backend;
 use crate::philox::{Purpose, Stream};
 use crate::tensor::Extent;
-use crate::understand::occlusion::{View, hide};
 
 /// Rounding, relative to the largest activation, that is no change.
 pub const NOISE: f32 = 1e-6;
@@ -103,16 +102,15 @@ pub fn changes<B: Backend>(
     let mut found = [Vec::new(), Vec::new()];
     for marks in marks.chunks(net.max_batch()) {
         let whole: Vec<u8> = marks.iter().flat_map(|mark| mark.record).copied().collect();
-        let mut hidden = whole.clone();
-        for (copy, mark) in hidden.chunks_exact_mut(S * S * 3).zip(marks) {
-            hide(View { record: mark.record, size: S, window }, hiding, mark.square, copy);
-        }
-        let mut features = |pixels: &[u8]| -> Result<[Vec<f32>; 2]> {
-            net.load_records(pixels, &window.to_ints().repeat(marks.len()), &vec![0; marks.len()])?;
+        let mut copies_of = net.occluder(&whole, hiding, window.to_ints())?;
+        let mut features = |hidden: bool| -> Result<[Vec<f32>; 2]> {
+            let field = |mark: &Mark| if hidden { mark.square } else { Field { height: 0, ..mark.square } };
+            let copies: Vec<_> = marks.iter().enumerate().map(|(m, mark)| (m, field(mark))).collect();
+            net.load_occluded(&mut copies_of, &copies)?;
             net.forward_to(&layers[1])?;
             Ok([net.blob(&layers[0])?, net.blob(&layers[1])?])
         };
-        let (before, after) = (features(&whole)?, features(&hidden)?);
+        let (before, after) = (features(false)?, features(true)?);
         for ((found, before), after) in found.iter_mut().zip(&before).zip(&after) {
             let units = before.len() / marks.len();
             let images = before.chunks_exact(units).zip(after.chunks_exact(units));

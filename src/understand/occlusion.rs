@@ -4,9 +4,10 @@
 //! apart, whole squares only and as far from one border as from the other. Each place is a
 //! copy of the image, and copies go through the network in batches of as many as it holds.
 //!
-//! A copy is made of bytes, as a record is: what hides is a second record, of which the
-//! square shows a piece. So grey is grey, the mean image is rounded to whole levels (the
-//! network then sees less than half a level there), and the image itself changes nothing.
+//! What hides is a second record, of which the square shows a piece. So grey is grey, the
+//! mean image is rounded to whole levels (the network then sees less than half a level
+//! there), and the image itself changes nothing. Image and record go to the network once;
+//! the copies are made there.
 
 use std::str::FromStr;
 
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::net::{Field, Layer, LayerOp, Net, Plan};
 use crate::ops::{Backend, Role};
 use crate::tensor::Extent;
-use crate::train::evaluate::probabilities;
+use crate::train::evaluate::{add_probabilities, probabilities};
 
 /// The paper's square and stride, for an input of [`PAPER_INPUT`].
 const PAPER: (usize, usize) = (50, 8);
@@ -214,32 +215,17 @@ pub fn occlude<B: Backend>(
         return Err(Error::Usage(format!("no map {map} in {layer}: its maps are 0 to {}", output.C - 1)));
     }
     let mut answers = Answers { activity: Vec::new(), p: Vec::new(), classes: net.plan().classes };
-    let mut pixels = Vec::new();
+    let mut copies_of = net.occluder(view.record, hiding, view.window.to_ints())?;
     for first in (0..sweep.len()).step_by(net.max_batch()) {
         let places = first..(first + net.max_batch()).min(sweep.len());
-        pixels.resize(places.len() * view.record.len(), 0);
-        let copies = pixels.par_chunks_exact_mut(view.record.len()).zip(places.clone());
-        copies.for_each(|(copy, place)| hide(view, hiding, sweep.square(place), copy));
-        answers.p.extend(probabilities(net, &pixels, &vec![0; places.len()], &[view.window])?);
+        let copies: Vec<_> = places.clone().map(|place| (0, sweep.square(place))).collect();
+        net.load_occluded(&mut copies_of, &copies)?;
+        answers.p.resize(places.end * answers.classes, 0.0);
+        add_probabilities(net, 1.0, &mut answers.p[first * answers.classes..])?;
         let y = net.blob(layer)?; // (N, P, Q, K)
         let sums = y.par_chunks_exact(output.len()).map(|y| y.iter().skip(map).step_by(output.C).copied());
         answers.activity.par_extend(sums.map(|y| y.map(f64::from).sum::<f64>()));
         done(places.end);
     }
     Ok(answers)
-}
-
-/// A copy of the record with `square` of the crop hidden.
-pub(super) fn hide(
-    view: View,
-    hiding: &[u8], // (size, size, 3)
-    square: Field,
-    copy: &mut [u8], // (size, size, 3)
-) {
-    copy.copy_from_slice(view.record);
-    for h in view.window.top + square.top..view.window.top + square.top + square.height {
-        let start = (h * view.size + view.window.left + square.left) * 3;
-        let row = start..start + square.width * 3;
-        copy[row.clone()].copy_from_slice(&hiding[row]);
-    }
 }

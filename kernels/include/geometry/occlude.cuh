@@ -1,0 +1,7 @@
+// The geometry of occluded copies, field for field as the launcher's #[repr(C)] struct.
+#pragma once
+
+struct Occlude {
+  int N, H, W, C;
+};
+static_assert(sizeof(Occlude) == 16, "four words");
