@@ -17,7 +17,7 @@
 //! nothing special (a slope of the spectrum cancels), 4 at most.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data::augment::Cropper;
 use crate::data::packed::{Dataset, Split};
@@ -43,7 +43,7 @@ const PROJECTION_BINS: usize = 64;
 pub const PROJECTIONS: usize = 256;
 
 /// How the maps of one rectified layer fare.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fate {
     /// The layer.
     pub layer: String,
@@ -58,12 +58,12 @@ pub struct Fate {
 }
 
 /// What a run's first layers look like, and how its layers fare.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Diagnosis {
     /// Images looked at.
     pub images: usize,
-    /// Each convolution with its dominance.
-    pub dominance: Vec<(String, f64)>,
+    /// Each convolution with its dominance; null if half of its filters are 0.
+    pub dominance: Vec<(String, Option<f64>)>,
     /// Every rectified layer.
     pub layers: Vec<Fate>,
     /// Shares of the energy of layer-1 filters in the low, middle and high band.
@@ -93,7 +93,8 @@ pub fn diagnose<B: Backend>(
     let convolutions = plan.layers.iter().filter(|layer| matches!(layer.op, LayerOp::Conv { .. }));
     let dominance = convolutions.map(|layer| {
         let filters = weights.iter().find(|w| w.name == format!("{}.weight", layer.name));
-        (layer.name.clone(), filters.map_or(f64::NAN, |filters| dominance(&rms(filters))))
+        let dominance = filters.map(|filters| dominance(&rms(filters)));
+        (layer.name.clone(), dominance.filter(|d| d.is_finite()))
     });
     Ok(Diagnosis {
         images: data.split(split).len(),

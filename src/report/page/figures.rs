@@ -9,6 +9,7 @@
 //! | `invariance.{png,csv,json}` | `visualize invariance` | invariance |
 //! | `correspondence.{csv,json}` | `visualize correspondence` | correspondence |
 //! | `score.{csv,json}` | `visualize score` | scores |
+//! | `diagnose.json`, `spectrum.png` | `visualize diagnose` | diagnosis |
 
 use std::fs;
 use std::path::{Path, PathBuf};

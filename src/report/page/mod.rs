@@ -59,6 +59,7 @@ impl Page {
             section("scores", "Does it find the part that tells the class?", "visualize score", probes::score(folder)?),
             section("invariance", "Invariance", "visualize invariance", probes::invariance(folder)?),
             section("correspondence", "Correspondence", "visualize correspondence", probes::correspondence(folder)?),
+            section("diagnose", "How the layers fare", "visualize diagnose", probes::diagnose(folder)?),
             section("settings", "Settings", "train", Some(settings(model))),
         ];
         let missing = sections.iter().filter(|s| s.body.is_none()).map(|s| (s.title, s.command)).collect();

@@ -1,4 +1,4 @@
-//! The sections that put questions to the network: filters, occlusion, scores.
+//! The sections that put questions to the network: filters, occlusion, scores, diagnosis.
 
 use std::path::Path;
 
@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::report::correspondence::Correspondence;
+use crate::report::diagnose::{DIAGNOSES, Diagnosed, rows};
 use crate::report::invariance::Invariance;
 use crate::report::json as file;
 use crate::report::occluder::Occluder;
@@ -132,6 +133,30 @@ pub fn correspondence(folder: &Path) -> Result<Option<Markup>> {
                 td { (row.part) } td { (row.layer) } td.n { (row.images) }
                 td.n { (score(row.raw)) } td.n { (spread(row.raw_random)) }
                 td.n { (score(row.normalised)) } td.n { (spread(row.normalised_random)) }
+            } } }
+        } }
+    }))
+}
+
+/// Numbers for what the paper saw by eye in its layers, and the frequencies of the first.
+pub fn diagnose(folder: &Path) -> Result<Option<Markup>> {
+    let command = "visualize diagnose";
+    let Some(runs) = file::read::<Vec<Diagnosed>>(&folder.join(DIAGNOSES), command)? else { return Ok(None) };
+    let rows = rows(&runs);
+    let spectrum = folder.join("spectrum.png");
+    let spectrum = if spectrum.exists() { Some(png_url(&spectrum)?) } else { None };
+    Ok(Some(html! {
+        p { "Dominance: the largest RMS of a layer's filters over the median. Dead: never active on the validation "
+            "images. Saturated: active at 99 % of places or more. Sparsity: the share of activations that are 0. "
+            "Aliasing: energy of layer-2 projections at the frequencies of layer 1's stride over the energy round "
+            "them, 1 where they are nothing special." }
+        @if let Some(url) = &spectrum { div.scroll { img.plain src=(url) alt="Energy of layer-1 filters by frequency"; } }
+        div.scroll { table {
+            @if let Some(head) = rows.first() {
+                thead { tr { @for (i, cell) in head.iter().enumerate() { th.n[i > 0] { (cell) } } } }
+            }
+            tbody { @for row in rows.iter().skip(1) { tr {
+                @for (i, cell) in row.iter().enumerate() { td.n[i > 0] { (cell) } }
             } } }
         } }
     }))

@@ -7,7 +7,7 @@ use serde_json::json;
 use zfnet::data::packed::{Dataset, Split};
 use zfnet::error::{Error, Result};
 use zfnet::ops::Backend;
-use zfnet::report::diagnose as chart;
+use zfnet::report::diagnose::{Diagnosed, draw, rows};
 use zfnet::train::device::Job;
 use zfnet::train::model::Model;
 use zfnet::understand::diagnose::{Diagnosis, diagnose};
@@ -58,7 +58,7 @@ pub struct Args {
 /// Runs the subcommand.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
-    let mut found: Vec<(String, Diagnosis)> = Vec::new();
+    let mut found: Vec<Diagnosed> = Vec::new();
     let mut out = None;
     for run in &args.runs {
         let name = run.display().to_string();
@@ -70,15 +70,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if out.is_none() {
             out = Some(folder(args.out.as_deref(), &model)?);
         }
-        found.push((name.clone(), device.run(Look { model: &model, data: &data, name: &name })?));
+        let diagnosis = device.run(Look { model: &model, data: &data, name: &name })?;
+        found.push(Diagnosed { run: name, diagnosis });
     }
-    let files = out.map(|out| chart::draw(&found, &out)).transpose()?;
+    let files = out.map(|out| draw(&found, &out)).transpose()?;
     if args.json {
-        let runs = found.iter().map(|(run, diagnosis)| json!({ "run": run, "diagnosis": diagnosis }));
         let (png, csv) = files.map(|files| (files.png, files.csv)).unzip();
-        answer!("{}", json!({ "runs": runs.collect::<Vec<_>>(), "png": png, "csv": csv }))?;
+        answer!("{}", json!({ "runs": found, "png": png, "csv": csv }))?;
     } else {
-        answer!("{}", table(&found))?;
+        answer!("{}", aligned(&rows(&found), 1))?;
         if let Some(files) = files {
             answer!("{}", files.png.display())?;
         }
@@ -100,38 +100,4 @@ impl Job for Look<'_> {
         let bar = Bar::new(self.data.split(Split::Val).len() as u64, self.name);
         diagnose(&mut net, &self.model.checkpoint.weights, self.data, Split::Val, &mut |n| bar.at(n as u64))
     }
-}
-
-/// A row for each measure, a column for each run; a run that lacks a layer has a dash there.
-fn table(runs: &[(String, Diagnosis)]) -> String {
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    let mut row = |measure: String, value: &dyn Fn(&Diagnosis) -> Option<String>| {
-        let values = runs.iter().map(|(_, d)| value(d).unwrap_or_else(|| "-".to_owned()));
-        rows.push(std::iter::once(measure).chain(values).collect());
-    };
-    let mut layers: Vec<&str> = Vec::new();
-    for name in runs.iter().flat_map(|(_, d)| d.layers.iter().map(|l| l.layer.as_str())) {
-        if !layers.contains(&name) {
-            layers.push(name);
-        }
-    }
-    row("images".to_owned(), &|d| Some(d.images.to_string()));
-    for layer in layers {
-        let dominance =
-            |d: &Diagnosis| d.dominance.iter().find(|(name, _)| name == layer).map(|(_, v)| format!("{v:.2}"));
-        if runs.iter().any(|(_, d)| dominance(d).is_some()) {
-            row(format!("{layer}  dominance"), &dominance);
-        }
-        let fate = |d: &Diagnosis| d.layers.iter().find(|fate| fate.layer == layer).cloned();
-        row(format!("{layer}  dead maps"), &|d| fate(d).map(|f| format!("{} of {}", f.dead, f.maps)));
-        row(format!("{layer}  saturated maps"), &|d| fate(d).map(|f| format!("{} of {}", f.saturated, f.maps)));
-        row(format!("{layer}  sparsity"), &|d| fate(d).map(|f| format!("{:.3}", f.sparsity)));
-    }
-    for (band, name) in ["below 1/8", "1/8 to 1/4", "above 1/4"].into_iter().enumerate() {
-        row(format!("layer-1 energy {name} cycles/px"), &|d| Some(format!("{:.3}", d.bands[band])));
-    }
-    row("layer-2 aliasing index".to_owned(), &|d| d.aliasing.map(|index| format!("{index:.2}")));
-    let head = std::iter::once(String::new()).chain(runs.iter().map(|(name, _)| name.clone())).collect();
-    rows.insert(0, head);
-    aligned(&rows, 1)
 }
