@@ -2,10 +2,11 @@
 //!
 //! Every image has one *badge*: a rimmed disc whose texture is the class
 //! ([`Texture`]), at a random place, size, tilt and colour, drawn over a random
-//! background among plain pieces of other shapes that all classes share. Only
-//! the badge's texture carries the class; hue, polarity, place and surroundings
-//! do not. The badge's pixels are the image's mask, so that a visualisation can
-//! be scored against the truth.
+//! background among pieces of many shapes and fillings that all classes share,
+//! some as large and as contrasted as a badge. Only the badge's texture carries
+//! the class; hue, polarity, place, contrast and surroundings do not. The badge's
+//! pixels are the image's mask, so that a visualisation can be scored against the
+//! truth.
 //!
 //! Textures keep their class when the image is mirrored, and the tilt stays
 //! below what would turn one into another. Image `index` of a split is a pure
@@ -46,7 +47,7 @@ pub struct Synthetic {
 
 impl Default for Synthetic {
     fn default() -> Self {
-        Synthetic { classes: 8, train: 2000, val: 400, size: 72, seed: 1, force: false }
+        Synthetic { classes: 8, train: 6000, val: 400, size: 72, seed: 1, force: false }
     }
 }
 

@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     clear(&run)?;
     let (data, run) = (text(&data)?, text(&run)?);
     let (train, val, epochs, kept) =
-        if args.quick { ("512", "128", "2", "1,2") } else { ("2000", "400", "16", "1,2,5,10,16") };
+        if args.quick { ("512", "128", "2", "1,2") } else { ("6000", "400", "12", "1,2,4,8,12") };
     let device = args.device.as_str();
 
     step(&["pack", "synthetic", "-o", data, "--train", train, "--val", val, "--force"])?;

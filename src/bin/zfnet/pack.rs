@@ -54,7 +54,7 @@ struct FolderArgs {
 
 /// Draw a data set whose discriminating part has a known place, and pack it with masks.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  zfnet pack synthetic -o data/synthetic --classes 8 --train 2000 --val 400")]
+#[command(after_help = "Example:\n  zfnet pack synthetic -o data/synthetic --classes 8 --train 6000 --val 400")]
 struct SyntheticArgs {
     #[command(flatten)]
     target: Target,
