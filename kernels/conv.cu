@@ -11,11 +11,9 @@
 //
 // Grids of 2 and 3: x the tiles of 128 x 128, y the parities or parts, z the groups.
 
-#include "conv/gather.cuh"
-#include "product/matrix.cuh"
+#include "conv/products.cuh"
 #include "product/multiply_fma.cuh"
 #include "product/multiply_mma.cuh"
-#include "product/product.cuh"
 
 // ---------------------------------------------------------------------------
 // 1: a thread per output
@@ -98,73 +96,13 @@ extern "C" __global__ void conv_wgrad_1(Conv conv,
 // ---------------------------------------------------------------------------
 // 2 and 3: implicit matrix products (kernels/include/product)
 
-template <class Core, class T>
-__device__ __forceinline__ void conv_fprop(const Conv& conv, const T* __restrict__ x, const T* __restrict__ w,
-                                           const float* __restrict__ bias, T* __restrict__ y) {
-  const int group = blockIdx.z, k0 = group * conv.group_K;
-  const int pixels = conv.N * conv.by_PQ.value, depths = conv.R * conv.by_SC.value;
-  const bool wide = conv.group_C % kVector<T> == 0;
-  const FpropImage<T> a{conv, pixels, depths, x + group * conv.group_C, wide};
-  const Matrix<T, false> b{w + size_t(k0) * depths, conv.group_K, depths, depths, depths % kVector<T> == 0};
-  const Corner at = corner(conv.group_K);
-  const Results& results = product<Core>(a, b, at, 0, (depths + kDepth<T> - 1) / kDepth<T>, Ignore());
-  store<Core, T>(results, at, conv.group_K, conv.group_K % kVector<T> == 0, {bias + k0, conv.relu != 0}, [&](int row) {
-    return row < pixels ? y + size_t(row) * conv.K + k0 : nullptr;
-  });
-}
-
-template <class Core, class T>
-__device__ __forceinline__ void conv_dgrad(const Conv& conv, const T* __restrict__ dy, const T* __restrict__ w,
-                                           T* __restrict__ dx) {
-  const int group = blockIdx.z, k0 = group * conv.group_K, c0 = group * conv.group_C;
-  const Parities parity(conv, blockIdx.y);
-  const int pixels = conv.N * conv.by_parity_HW.value, depths = parity.depths(conv);
-  const bool wide = conv.group_C % kVector<T> == 0;
-  const DgradImage<T> a{conv, parity, pixels, depths, dy + k0, conv.group_K % kVector<T> == 0};
-  const DgradFilter<T> b{conv, parity, conv.group_C, depths, w + size_t(k0) * conv.R * conv.by_SC.value, wide};
-  const Corner at = corner(conv.group_C);
-  // Without a tap there is no step, and dx is 0.
-  const int steps = (depths + kDepth<T> - 1) / kDepth<T>;
-  const Results& results = product<Core>(a, b, at, 0, steps, Ignore());
-  store<Core, T>(results, at, conv.group_C, wide, {nullptr, false}, [&](int row) -> T* {
-    if (row >= pixels) return nullptr;
-    const ParityRow index = parity_row(conv, row);
-    const int h = parity.h.first + index.i * conv.stride, column = parity.w.first + index.j * conv.stride;
-    if (h >= conv.H || column >= conv.W) return nullptr;
-    return dx + ((size_t(index.n) * conv.H + h) * conv.W + column) * conv.C + c0;
-  });
-}
-
-template <class Core, class T>
-__device__ __forceinline__ void conv_wgrad(const Conv& conv, const T* __restrict__ x, const T* __restrict__ dy,
-                                           float* __restrict__ dw, float* __restrict__ dbias,
-                                           float* __restrict__ sums) {
-  const int group = blockIdx.z, split = blockIdx.y, k0 = group * conv.group_K, columns = conv.R * conv.by_SC.value;
-  const int pixels = conv.N * conv.by_PQ.value;
-  const Matrix<T, true> a{dy + k0, conv.group_K, pixels, conv.K, conv.group_K % kVector<T> == 0};
-  const WgradImage<T> b{conv, columns, pixels, x + group * conv.group_C, conv.group_C % kVector<T> == 0};
-  const Corner at = corner(columns);
-  const int step0 = split * conv.split_steps, all = (pixels + kDepth<T> - 1) / kDepth<T>;
-  const int steps = min(conv.split_steps, all - step0);
-  if (conv.splits > 1) {
-    dw = sums + size_t(split) * conv.split_pitch;
-    dbias = dw + size_t(conv.K) * columns;
-  }
-  LineSum<T> sum{at.column == 0};
-  const Results& results = product<Core>(a, b, at, step0 * kDepth<T>, steps, sum);
-  store<Core, float>(results, at, columns, columns % kVector<float> == 0, {nullptr, false}, [&](int row) {
-    return row < conv.group_K ? dw + size_t(k0 + row) * columns : nullptr;
-  });
-  sum.store(dbias + k0, at.row, conv.group_K);
-}
-
 extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) conv_fprop_2_f32(
     Conv conv,
     const float* __restrict__ x,     // (N, H, W, C)
     const float* __restrict__ w,     // (K, R, S, C/groups)
     const float* __restrict__ bias,  // (K)
     float* __restrict__ y) {         // (N, P, Q, K)
-  conv_fprop<Fma>(conv, x, w, bias, y);
+  conv_fprop<Tiled<Fma>>(conv, x, w, bias, y);
 }
 
 extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) conv_dgrad_2_f32(
@@ -172,7 +110,7 @@ extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) conv_dgrad_
     const float* __restrict__ dy,  // (N, P, Q, K)
     const float* __restrict__ w,   // (K, R, S, C/groups)
     float* __restrict__ dx) {      // (N, H, W, C)
-  conv_dgrad<Fma>(conv, dy, w, dx);
+  conv_dgrad<Tiled<Fma>>(conv, dy, w, dx);
 }
 
 extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) conv_wgrad_2_f32(
@@ -182,7 +120,7 @@ extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) conv_wgrad_
     float* __restrict__ dw,        // (K, R, S, C/groups)
     float* __restrict__ dbias,     // (K)
     float* __restrict__ sums) {    // (splits, split_pitch): dw, then dbias
-  conv_wgrad<Fma>(conv, x, dy, dw, dbias, sums);
+  conv_wgrad<Tiled<Fma>>(conv, x, dy, dw, dbias, sums);
 }
 
 extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) conv_fprop_3_tf32(
@@ -191,7 +129,7 @@ extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) conv
     const float* __restrict__ w,     // (K, R, S, C/groups)
     const float* __restrict__ bias,  // (K)
     float* __restrict__ y) {         // (N, P, Q, K)
-  conv_fprop<Mma<float>>(conv, x, w, bias, y);
+  conv_fprop<Tiled<Mma<float>>>(conv, x, w, bias, y);
 }
 
 extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) conv_dgrad_3_tf32(
@@ -199,7 +137,7 @@ extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) conv
     const float* __restrict__ dy,  // (N, P, Q, K)
     const float* __restrict__ w,   // (K, R, S, C/groups)
     float* __restrict__ dx) {      // (N, H, W, C)
-  conv_dgrad<Mma<float>>(conv, dy, w, dx);
+  conv_dgrad<Tiled<Mma<float>>>(conv, dy, w, dx);
 }
 
 extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) conv_wgrad_3_tf32(
@@ -209,7 +147,7 @@ extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) conv
     float* __restrict__ dw,        // (K, R, S, C/groups)
     float* __restrict__ dbias,     // (K)
     float* __restrict__ sums) {    // (splits, split_pitch): dw, then dbias
-  conv_wgrad<Mma<float>>(conv, x, dy, dw, dbias, sums);
+  conv_wgrad<Tiled<Mma<float>>>(conv, x, dy, dw, dbias, sums);
 }
 
 extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) conv_fprop_3_bf16(
@@ -218,7 +156,7 @@ extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) conv_
     const bf16* __restrict__ w,      // (K, R, S, C/groups)
     const float* __restrict__ bias,  // (K)
     bf16* __restrict__ y) {          // (N, P, Q, K)
-  conv_fprop<Mma<bf16>>(conv, x, w, bias, y);
+  conv_fprop<Tiled<Mma<bf16>>>(conv, x, w, bias, y);
 }
 
 extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) conv_dgrad_3_bf16(
@@ -226,7 +164,7 @@ extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) conv_
     const bf16* __restrict__ dy,  // (N, P, Q, K)
     const bf16* __restrict__ w,   // (K, R, S, C/groups)
     bf16* __restrict__ dx) {      // (N, H, W, C)
-  conv_dgrad<Mma<bf16>>(conv, dy, w, dx);
+  conv_dgrad<Tiled<Mma<bf16>>>(conv, dy, w, dx);
 }
 
 extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) conv_wgrad_3_bf16(
@@ -236,7 +174,7 @@ extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) conv_
     float* __restrict__ dw,       // (K, R, S, C/groups)
     float* __restrict__ dbias,    // (K)
     float* __restrict__ sums) {   // (splits, split_pitch): dw, then dbias
-  conv_wgrad<Mma<bf16>>(conv, x, dy, dw, dbias, sums);
+  conv_wgrad<Tiled<Mma<bf16>>>(conv, x, dy, dw, dbias, sums);
 }
 
 // dw and dbias from the parts, in order: the same bits every time.

@@ -65,57 +65,59 @@ extern "C" __global__ void linear_wgrad_1(Linear linear,
 // 2 and 3: products of tiles (kernels/include/product)
 
 // y or dx = a b^T from this block's part of the depth; to `sums` where there are several.
-template <class Core, class A, class B, class T>
+template <class Engine, class A, class B, class T>
 __device__ __forceinline__ void linear_product(const Linear& linear, const A& a, const B& b, Epilogue epilogue,
                                                T* __restrict__ to,          // (N, b.lines)
                                                float* __restrict__ sums) {  // (splits, N, b.lines)
   const int columns = b.lines, step0 = blockIdx.y * linear.split_steps;
-  const int steps = min(linear.split_steps, (a.depths + kDepth<T> - 1) / kDepth<T> - step0);
-  const Corner at = corner(columns);
-  const Results& results = product<Core>(a, b, at, step0 * kDepth<T>, steps, Ignore());
+  const int steps = min(linear.split_steps, (a.depths + Engine::kStepDepth - 1) / Engine::kStepDepth - step0);
+  const Corner at = Engine::corner(columns);
+  const auto* results = Engine::product(a, b, at, step0 * Engine::kStepDepth, steps, Ignore());
+  if (!results) return;
   if (linear.splits > 1) {
     float* const part = sums + size_t(blockIdx.y) * linear.N * columns;
-    store<Core, float>(results, at, columns, columns % kVector<float> == 0, {nullptr, false}, [&](int n) {
+    store<Engine, float>(*results, at, columns, columns % kVector<float> == 0, {nullptr, false}, [&](int n) {
       return n < linear.N ? part + size_t(n) * columns : nullptr;
     });
   } else {
-    store<Core, T>(results, at, columns, columns % kVector<T> == 0, epilogue, [&](int n) {
+    store<Engine, T>(*results, at, columns, columns % kVector<T> == 0, epilogue, [&](int n) {
       return n < linear.N ? to + size_t(n) * columns : nullptr;
     });
   }
 }
 
-template <class Core, class T>
+template <class Engine, class T>
 __device__ __forceinline__ void linear_fprop(const Linear& linear, const T* __restrict__ x, const T* __restrict__ w,
                                              const float* __restrict__ bias, T* __restrict__ y,
                                              float* __restrict__ sums) {
   const bool wide = linear.inputs % kVector<T> == 0;
   const Matrix<T, false> a{x, linear.N, linear.inputs, linear.inputs, wide};
   const Matrix<T, false> b{w, linear.outputs, linear.inputs, linear.inputs, wide};
-  linear_product<Core>(linear, a, b, {bias, linear.relu != 0}, y, sums);
+  linear_product<Engine>(linear, a, b, {bias, linear.relu != 0}, y, sums);
 }
 
-template <class Core, class T>
+template <class Engine, class T>
 __device__ __forceinline__ void linear_dgrad(const Linear& linear, const T* __restrict__ dy, const T* __restrict__ w,
                                              T* __restrict__ dx, float* __restrict__ sums) {
   const Matrix<T, false> a{dy, linear.N, linear.outputs, linear.outputs, linear.outputs % kVector<T> == 0};
   const Matrix<T, true> b{w, linear.inputs, linear.outputs, linear.inputs, linear.inputs % kVector<T> == 0};
-  linear_product<Core>(linear, a, b, {nullptr, false}, dx, sums);
+  linear_product<Engine>(linear, a, b, {nullptr, false}, dx, sums);
 }
 
-template <class Core, class T>
+template <class Engine, class T>
 __device__ __forceinline__ void linear_wgrad(const Linear& linear, const T* __restrict__ x, const T* __restrict__ dy,
                                              float* __restrict__ dw, float* __restrict__ dbias) {
   const Matrix<T, true> a{dy, linear.outputs, linear.N, linear.outputs, linear.outputs % kVector<T> == 0};
   const Matrix<T, true> b{x, linear.inputs, linear.N, linear.inputs, linear.inputs % kVector<T> == 0};
-  const Corner at = corner(linear.inputs);
-  LineSum<T> sum{at.column == 0};
-  const int steps = (linear.N + kDepth<T> - 1) / kDepth<T>;
-  const Results& results = product<Core>(a, b, at, 0, steps, sum);
-  store<Core, float>(results, at, linear.inputs, linear.inputs % kVector<float> == 0, {nullptr, false}, [&](int o) {
+  const Corner at = Engine::corner(linear.inputs);
+  LineSum sum{at.column == 0};
+  const int steps = (linear.N + Engine::kStepDepth - 1) / Engine::kStepDepth;
+  const auto* results = Engine::product(a, b, at, 0, steps, sum);
+  if (!results) return;
+  store<Engine, float>(*results, at, linear.inputs, linear.inputs % kVector<float> == 0, {nullptr, false}, [&](int o) {
     return o < linear.outputs ? dw + size_t(o) * linear.inputs : nullptr;
   });
-  sum.store(dbias, at.row, linear.outputs);
+  sum.store(dbias, at.row, linear.outputs, Engine::thread(), Engine::Out::kRows);
 }
 
 // An output from its parts, in order: the same bits every time.
@@ -137,7 +139,7 @@ extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) linear_fpro
     const float* __restrict__ bias,  // (out)
     float* __restrict__ y,           // (N, out)
     float* __restrict__ sums) {      // (splits, N, out)
-  linear_fprop<Fma>(linear, x, w, bias, y, sums);
+  linear_fprop<Tiled<Fma>>(linear, x, w, bias, y, sums);
 }
 
 extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) linear_dgrad_2_f32(
@@ -146,7 +148,7 @@ extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) linear_dgra
     const float* __restrict__ w,   // (out, in)
     float* __restrict__ dx,        // (N, in)
     float* __restrict__ sums) {    // (splits, N, in)
-  linear_dgrad<Fma>(linear, dy, w, dx, sums);
+  linear_dgrad<Tiled<Fma>>(linear, dy, w, dx, sums);
 }
 
 extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) linear_wgrad_2_f32(
@@ -155,7 +157,7 @@ extern "C" __global__ void __launch_bounds__(Fma::kThreads, kBlocks) linear_wgra
     const float* __restrict__ dy,  // (N, out)
     float* __restrict__ dw,        // (out, in)
     float* __restrict__ dbias) {   // (out)
-  linear_wgrad<Fma>(linear, x, dy, dw, dbias);
+  linear_wgrad<Tiled<Fma>>(linear, x, dy, dw, dbias);
 }
 
 extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) linear_fprop_3_tf32(
@@ -165,7 +167,7 @@ extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) line
     const float* __restrict__ bias,  // (out)
     float* __restrict__ y,           // (N, out)
     float* __restrict__ sums) {      // (splits, N, out)
-  linear_fprop<Mma<float>>(linear, x, w, bias, y, sums);
+  linear_fprop<Tiled<Mma<float>>>(linear, x, w, bias, y, sums);
 }
 
 extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) linear_dgrad_3_tf32(
@@ -174,7 +176,7 @@ extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) line
     const float* __restrict__ w,   // (out, in)
     float* __restrict__ dx,        // (N, in)
     float* __restrict__ sums) {    // (splits, N, in)
-  linear_dgrad<Mma<float>>(linear, dy, w, dx, sums);
+  linear_dgrad<Tiled<Mma<float>>>(linear, dy, w, dx, sums);
 }
 
 extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) linear_wgrad_3_tf32(
@@ -183,7 +185,7 @@ extern "C" __global__ void __launch_bounds__(Mma<float>::kThreads, kBlocks) line
     const float* __restrict__ dy,  // (N, out)
     float* __restrict__ dw,        // (out, in)
     float* __restrict__ dbias) {   // (out)
-  linear_wgrad<Mma<float>>(linear, x, dy, dw, dbias);
+  linear_wgrad<Tiled<Mma<float>>>(linear, x, dy, dw, dbias);
 }
 
 extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) linear_fprop_3_bf16(
@@ -193,7 +195,7 @@ extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) linea
     const float* __restrict__ bias,  // (out)
     bf16* __restrict__ y,            // (N, out)
     float* __restrict__ sums) {      // (splits, N, out)
-  linear_fprop<Mma<bf16>>(linear, x, w, bias, y, sums);
+  linear_fprop<Tiled<Mma<bf16>>>(linear, x, w, bias, y, sums);
 }
 
 extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) linear_dgrad_3_bf16(
@@ -202,7 +204,7 @@ extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) linea
     const bf16* __restrict__ w,   // (out, in)
     bf16* __restrict__ dx,        // (N, in)
     float* __restrict__ sums) {   // (splits, N, in)
-  linear_dgrad<Mma<bf16>>(linear, dy, w, dx, sums);
+  linear_dgrad<Tiled<Mma<bf16>>>(linear, dy, w, dx, sums);
 }
 
 extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) linear_wgrad_3_bf16(
@@ -211,7 +213,7 @@ extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) linea
     const bf16* __restrict__ dy,  // (N, out)
     float* __restrict__ dw,       // (out, in)
     float* __restrict__ dbias) {  // (out)
-  linear_wgrad<Mma<bf16>>(linear, x, dy, dw, dbias);
+  linear_wgrad<Tiled<Mma<bf16>>>(linear, x, dy, dw, dbias);
 }
 
 extern "C" __global__ void linear_fprop_sum_2_f32(Linear linear,

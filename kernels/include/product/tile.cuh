@@ -30,7 +30,8 @@ constexpr int kDepth = 64 / sizeof(T);
 // What a loader gives for a coordinate outside an image: no offset brings it back inside.
 constexpr int kOutside = 1 << 29;
 
-// As the operand lies in memory, so that 16 bytes stay together.
+// As the operand lies in memory, so that 16 bytes stay together: kTileLines lines of kTileDepth,
+// and where in shared memory `place` has line and depth.
 template <class T, bool across>
 struct Tile;
 
@@ -38,14 +39,22 @@ struct Tile;
 // lie in different banks.
 template <class T>
 struct Tile<T, false> {
+  static constexpr int kTileLines = kLines, kTileDepth = kDepth<T>;
   T at[kLines][kDepth<T> + kVector<T>];
+
+  __device__ __forceinline__ T* place(int line, int d) { return &at[line][d]; }
+  __device__ __forceinline__ const T* place(int line, int d) const { return &at[line][d]; }
 };
 
 // Rows of 16 bytes more than a multiple of 128 in bf16, for ldmatrix; of 32 more in f32, where
 // the lanes of an mma read 8 lines of 4 depths.
 template <class T>
 struct Tile<T, true> {
+  static constexpr int kTileLines = kLines, kTileDepth = kDepth<T>;
   T at[kDepth<T>][kLines + 8];
+
+  __device__ __forceinline__ T* place(int line, int d) { return &at[d][line]; }
+  __device__ __forceinline__ const T* place(int line, int d) const { return &at[d][line]; }
 };
 
 // ---------------------------------------------------------------------------
@@ -66,31 +75,45 @@ __device__ __forceinline__ void store_along(bf16* to, const bf16 (&run)[kRun]) {
 }
 
 // A thread's share of every tile of one operand. Its lines stay the same over the whole depth.
-template <class Gather, int kThreads>
+// The block's first kThreads threads load.
+template <class Gather, class Operand, int kThreads>
 struct Loader {
   using T = typename Gather::Number;
-  using Operand = Tile<T, Gather::across>;
-  static constexpr int kAlong = kDepth<T> / kVector<T>, kAcross = kLines / kVector<T>;
-  static constexpr int kLinesOfAThread = kLines * kAlong / kThreads;
+  static constexpr int kTileLines = Operand::kTileLines, kTileDepth = Operand::kTileDepth;
+  // Along the depth: threads side by side share a line, and each has several lines.
+  static constexpr int kAlong = kTileDepth / kVector<T>, kLinesAlong = kTileLines * kAlong / kThreads;
+  // Across it: threads side by side share a depth of a band of lines, and each has 16 bytes of each band.
+  static constexpr int kBand = kTileLines % 128 == 0 ? 128 : 64, kBands = (kTileLines + kBand - 1) / kBand;
+  static constexpr int kAcross = kBand / kVector<T>;
+  // Element by element: a line a thread, or several; where there are threads enough, parts of a depth.
+  static constexpr int kSideBySide = kTileLines < kThreads ? kTileLines : kThreads;
+  static constexpr int kParts = kThreads / kSideBySide;
+  static constexpr int kLinesApart = (kTileLines + kThreads - 1) / kThreads;
+  static constexpr int kMost = kBands > kLinesApart ? kBands : kLinesApart;
 
   const Gather& gather;
   int inside;  // lines of the tile that the operand has
-  typename Gather::Line lines[kLinesOfAThread];
+  typename Gather::Line lines[kLinesAlong > kMost ? kLinesAlong : kMost];
 
   __device__ __forceinline__ Loader(const Gather& gather, int line0)
       : gather(gather), inside(gather.lines - line0) {
     const int thread = threadIdx.x;
-    const bool one = !gather.wide || Gather::across;
-    const int first = !gather.wide ? thread % kLines : Gather::across ? thread % kAcross * kVector<T> : thread / kAlong;
+    if (!gather.wide) {
 #pragma unroll
-    for (int i = 0; i < kLinesOfAThread; i++) {
-      lines[i] = gather.line(line0 + first + (one ? 0 : i * (kThreads / kAlong)));
+      for (int i = 0; i < kLinesApart; i++) lines[i] = gather.line(line0 + thread % kSideBySide + i * kThreads);
+    } else if constexpr (Gather::across) {
+#pragma unroll
+      for (int i = 0; i < kBands; i++) lines[i] = gather.line(line0 + thread % kAcross * kVector<T> + i * kBand);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kLinesAlong; i++) lines[i] = gather.line(line0 + thread / kAlong + i * (kThreads / kAlong));
     }
   }
 
   __device__ __forceinline__ void load(Operand& tile, int depth0) const {
     if (!gather.wide) {
-      load_elements(tile, depth0);
+#pragma unroll
+      for (int i = 0; i < kLinesApart; i++) load_elements(tile, depth0, i);
     } else if constexpr (Gather::across) {
       load_across(tile, depth0);
     } else {
@@ -103,29 +126,33 @@ struct Loader {
     const int line = threadIdx.x / kAlong, d = threadIdx.x % kAlong * kVector<T>;
     const auto depth = gather.depth(depth0 + d);
 #pragma unroll
-    for (int i = 0; i < kLinesOfAThread; i++) {
-      copy_vector(&tile.at[line + i * (kThreads / kAlong)][d], gather.at(lines[i], depth), gather.data);
+    for (int i = 0; i < kLinesAlong; i++) {
+      copy_vector(tile.place(line + i * (kThreads / kAlong), d), gather.at(lines[i], depth), gather.data);
     }
   }
 
   __device__ __forceinline__ void load_across(Operand& tile, int depth0) const {
     const int line = threadIdx.x % kAcross * kVector<T>;
 #pragma unroll
-    for (int i = 0; i < kDepth<T> * kAcross / kThreads; i++) {
+    for (int i = 0; i < kTileDepth * kAcross / kThreads; i++) {
       const int d = threadIdx.x / kAcross + i * (kThreads / kAcross);
-      copy_vector(&tile.at[d][line], gather.at(lines[0], gather.depth(depth0 + d)), gather.data);
+      const auto depth = gather.depth(depth0 + d);
+#pragma unroll
+      for (int band = 0; band < kBands; band++) {
+        copy_vector(tile.place(line + band * kBand, d), gather.at(lines[band], depth), gather.data);
+      }
     }
   }
 
   // One line a thread, so that neighbours read neighbouring lines, and what changes from depth to
   // depth is the same for all of a warp. Lines outside stay unwritten: nobody reads their sums.
-  __device__ __forceinline__ void load_elements(Operand& tile, int depth0) const {
-    constexpr int kDepths = kDepth<T> * kLines / kThreads;
-    const int line = threadIdx.x % kLines, first = threadIdx.x / kLines * kDepths;
-    if (line >= inside) return;
+  __device__ __forceinline__ void load_elements(Operand& tile, int depth0, int i) const {
+    constexpr int kDepths = kTileDepth / kParts;
+    const int line = threadIdx.x % kSideBySide + i * kThreads, first = threadIdx.x / kSideBySide * kDepths;
+    if (line >= inside || line >= kTileLines || first >= kTileDepth) return;
     auto depth = gather.depth(depth0 + first);
     const auto next = [&](int d) {
-      const T* from = depth0 + d < gather.depths ? gather.at(lines[0], depth) : nullptr;
+      const T* from = depth0 + d < gather.depths ? gather.at(lines[i], depth) : nullptr;
       gather.next(depth, depth0 + d + 1);
       return from;
     };
@@ -133,22 +160,22 @@ struct Loader {
 #pragma unroll 4
       for (int d = first; d < first + kDepths; d++) {
         const T* from = next(d);
-        cp_async<4>(Gather::across ? &tile.at[d][line] : &tile.at[line][d], from ? from : gather.data, from != nullptr);
+        cp_async<4>(tile.place(line, d), from ? from : gather.data, from != nullptr);
       }
     } else {
 #pragma unroll 1
       for (int d = first; d < first + kDepths; d += kRun) {
         T run[kRun];
 #pragma unroll
-        for (int i = 0; i < kRun; i++) {
-          const T* from = next(d + i);
-          run[i] = from ? *from : from_f32<T>(0.0f);
+        for (int j = 0; j < kRun; j++) {
+          const T* from = next(d + j);
+          run[j] = from ? *from : from_f32<T>(0.0f);
         }
         if constexpr (Gather::across) {
 #pragma unroll
-          for (int i = 0; i < kRun; i++) tile.at[d + i][line] = run[i];
+          for (int j = 0; j < kRun; j++) *tile.place(line, d + j) = run[j];
         } else {
-          store_along(&tile.at[line][d], run);
+          store_along(tile.place(line, d), run);
         }
       }
     }
