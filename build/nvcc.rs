@@ -24,8 +24,11 @@ pub fn compile(root: &Path, sources: &[Source], out: &Path) -> String {
     println!("cargo:rerun-if-changed={}", nvcc.display());
 
     let archs = env::var("ZFNET_CUDA_ARCHS").unwrap_or_else(|_| ARCHS.into());
+    let sources: Vec<&Source> = sources.iter().filter(|s| !wanted(&archs, s).is_empty()).collect();
     let results: Vec<_> = thread::scope(|scope| {
-        let jobs: Vec<_> = sources.iter().map(|s| scope.spawn(|| fatbin(&nvcc, &archs, root, s, out))).collect();
+        let (nvcc, archs) = (&nvcc, &archs);
+        let compile = |source| move || fatbin(nvcc, &wanted(archs, source), root, source, out);
+        let jobs: Vec<_> = sources.iter().map(|&source| scope.spawn(compile(source))).collect();
         jobs.into_iter().map(|job| job.join().expect("a compiling thread does not panic")).collect()
     });
     let mut usage = vec![];
@@ -36,7 +39,7 @@ pub fn compile(root: &Path, sources: &[Source], out: &Path) -> String {
         }
     }
     refuse_spills(&usage);
-    table(Some(&nvcc), &archs, sources, &usage)
+    table(Some(&nvcc), &archs, &sources, &usage)
 }
 
 /// The compiler: the first of the places that the README names.
@@ -64,11 +67,17 @@ fn wheels(environment: &Path) -> Vec<PathBuf> {
     versions.map(|v| v.path().join("site-packages/nvidia/cu13/bin")).collect()
 }
 
+/// Those of `archs` that a file is for.
+fn wanted<'a>(archs: &'a str, source: &Source) -> Vec<&'a str> {
+    let is_for = |arch: &&str| source.archs.is_empty() || source.archs.iter().any(|a| a == arch);
+    archs.split(',').map(str::trim).filter(is_for).collect()
+}
+
 /// Compiles one file; what the compiler said, either way.
-fn fatbin(nvcc: &Path, archs: &str, root: &Path, source: &Source, out: &Path) -> Result<String, String> {
+fn fatbin(nvcc: &Path, archs: &[&str], root: &Path, source: &Source, out: &Path) -> Result<String, String> {
     let mut command = Command::new(nvcc);
     command.args(["-fatbin", "-std=c++17", "-O3", "-lineinfo", "-Werror=all-warnings", "-Xptxas=-v"]);
-    for arch in archs.split(',').map(str::trim) {
+    for arch in archs {
         command.args(["-gencode", &gencode(arch)]);
     }
     let include = root.join("kernels/include");
@@ -143,16 +152,17 @@ fn refuse_spills(usage: &[Usage]) {
 }
 
 /// The generated Rust: images, and what each kernel takes.
-fn table(nvcc: Option<&Path>, archs: &str, sources: &[Source], usage: &[Usage]) -> String {
+fn table(nvcc: Option<&Path>, archs: &str, sources: &[&Source], usage: &[Usage]) -> String {
     let mut text = String::new();
     let images = if nvcc.is_some() { sources } else { &[] };
     let _ =
         writeln!(text, "/// The architectures compiled for; empty without nvcc.\npub const ARCHS: &str = {archs:?};");
     let _ = writeln!(text, "/// One image a file of `kernels/`; none without nvcc.\npub static IMAGES: &[Image] = &[");
     for source in images {
-        let (stem, kernels, file) = (&source.stem, &source.kernels, format!("/{}.fatbin", source.stem));
+        let Source { stem, kernels, archs, .. } = source;
+        let file = format!("/{stem}.fatbin");
         let bytes = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), {file:?}))");
-        let _ = writeln!(text, "    Image {{ stem: {stem:?}, kernels: &{kernels:?}, fatbin: {bytes} }},");
+        let _ = writeln!(text, "    Image {{ stem: {stem:?}, kernels: &{kernels:?}, archs: &{archs:?}, fatbin: {bytes} }},");
     }
     let _ = writeln!(
         text,

@@ -9,6 +9,8 @@ pub struct Source {
     /// Its name without `.cu`.
     pub stem: String,
     pub kernels: Vec<String>,
+    /// The architectures it is for, from a line `// architectures: sm_90a`; none for all.
+    pub archs: Vec<String>,
 }
 
 /// The `.cu` files of `folder`, by name.
@@ -32,7 +34,9 @@ fn source(path: PathBuf) -> Source {
         path.display()
     );
     let stem = path.file_stem().expect("a .cu file has a name").to_string_lossy().into_owned();
-    Source { path, stem, kernels }
+    let named = text.lines().find_map(|line| line.strip_prefix("// architectures: "));
+    let archs = named.into_iter().flat_map(|names| names.split(',')).map(|name| name.trim().to_owned()).collect();
+    Source { path, stem, kernels, archs }
 }
 
 /// Names in `extern "C" __global__ void [__launch_bounds__(..)] name(`.

@@ -3,6 +3,8 @@
 // early is found.
 #pragma once
 
+#include "mbarrier.cuh"
+
 template <int bytes>
 void cp_async(void* shared, const void* global, bool valid = true, emulator::Place place = emulator::Place::here()) {
   static_assert(bytes == 4 || bytes == 8 || bytes == 16, "cp.async moves 4, 8 or 16 bytes");
@@ -16,4 +18,10 @@ inline void cp_async_commit() { zfnet_emulator_async_commit(); }
 template <int groups>
 void cp_async_wait() {
   zfnet_emulator_async_wait(groups);
+}
+
+inline void cp_async_arrive(mbarrier& barrier, emulator::Place place = emulator::Place::here()) {
+  zfnet_emulator_async_commit();
+  zfnet_emulator_async_wait(0);
+  mbarrier_arrive(barrier, place);
 }

@@ -8,8 +8,17 @@ pub struct Image {
     pub stem: &'static str,
     /// The kernels in it.
     pub kernels: &'static [&'static str],
-    /// Machine code for every architecture of [`ARCHS`].
+    /// The architectures it is for, e.g. `sm_90a`, whose code runs on that one alone; empty for all.
+    pub archs: &'static [&'static str],
+    /// Machine code for every architecture of [`ARCHS`], or for those of `archs` among them.
     pub fatbin: &'static [u8],
+}
+
+impl Image {
+    /// Whether a GPU of compute capability (major, minor) can run it.
+    pub fn runs_on(&self, (major, minor): (u32, u32)) -> bool {
+        self.archs.is_empty() || self.archs.contains(&format!("sm_{major}{minor}a").as_str())
+    }
 }
 
 /// What one kernel takes on one architecture, as ptxas reports it.

@@ -83,6 +83,9 @@ pub trait Device: Send + Sync {
     /// Sets the bytes `range` of `to` to `value`.
     fn fill(&self, to: &mut Self::Buffer, range: Range<usize>, value: u8) -> Result<()>;
 
+    /// Whether there is such a kernel: some are for one generation of GPUs alone.
+    fn has(&self, kernel: &str) -> bool;
+
     /// Runs a kernel. `args` are its parameters in order; a mistake in their number,
     /// kind or size is undefined on a GPU and an error on the emulator.
     fn launch(&self, launch: &Launch, args: &[Arg<'_, Self::Buffer>]) -> Result<()>;

@@ -73,6 +73,8 @@ impl fmt::Display for Precision {
 pub enum Version {
     /// Version 1 of each: a thread per output, the formula as it is written. f32 alone.
     Naive,
+    /// The fastest of those that run on every GPU from sm_80 on.
+    Portable,
     /// The fastest.
     Fast,
 }
@@ -143,6 +145,11 @@ impl<D: Device> Gpu<D> {
         Gpu { version: Version::Naive, ..Gpu::new(device, Precision::F32) }
     }
 
+    /// A backend without the kernels of one generation of GPUs, against which those are held.
+    pub fn portable(device: D, precision: Precision) -> Self {
+        Gpu { version: Version::Portable, ..Gpu::new(device, precision) }
+    }
+
     /// What it computes in.
     pub fn precision(&self) -> Precision {
         self.precision
@@ -165,8 +172,8 @@ impl<D: Device> Gpu<D> {
     pub(crate) fn choose(&self, versions: [&'static str; 3]) -> &'static str {
         match (self.version, self.number()) {
             (Version::Naive, _) => versions[0],
-            (Version::Fast, Number::F32) => versions[1],
-            (Version::Fast, Number::Bf16) => versions[2],
+            (_, Number::F32) => versions[1],
+            (_, Number::Bf16) => versions[2],
         }
     }
 

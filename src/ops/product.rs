@@ -7,12 +7,61 @@ use crate::error::{Error, Result};
 use crate::ops::gpu::int;
 use crate::ops::{Gpu, Precision, Version};
 
-/// kThreads of Fma and Mma, kLines and kShared of kernels/include/product: a block computes
-/// `LINES` x `LINES` outputs.
-const FMA_THREADS: u32 = 256;
-const MMA_THREADS: u32 = 128;
+/// Rows of the outputs of a block, and columns but for those on Hopper: kLines of kernels/include/product.
 const LINES: usize = 128;
-const SHARED: usize = 80 * 1024;
+
+/// How a kernel of kernels/include/product cuts its outputs, and what a block of it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tiling {
+    /// Its name.
+    pub kernel: &'static str,
+    /// Columns of a block's outputs; its rows are `LINES`.
+    columns: usize,
+    /// Depths of a step.
+    depth: usize,
+    threads: u32,
+    shared: usize,
+}
+
+impl Tiling {
+    /// Tiled<Fma> and Tiled<Mma>: kThreads, kDepth, kShared.
+    fn portable(kernel: &'static str, precision: Precision) -> Self {
+        let (threads, depth) = match precision {
+            Precision::F32 => (256, 16),
+            Precision::Tf32 => (128, 16),
+            Precision::Bf16 => (128, 32),
+        };
+        Tiling { kernel, columns: LINES, depth, threads, shared: 80 * 1024 }
+    }
+
+    /// `Wgmma<columns>`: kWgmmaThreads; kWgmmaStages times rows and columns of 128 bytes.
+    fn hopper(kernel: &'static str, columns: usize) -> Self {
+        let shared = 4 * (LINES + columns.next_multiple_of(64)) * 128;
+        Tiling { kernel, columns, depth: 64, threads: 384, shared }
+    }
+
+    /// Blocks that cover `rows` x `columns` outputs.
+    pub fn blocks(&self, rows: usize, columns: usize) -> usize {
+        rows.div_ceil(LINES) * columns.div_ceil(self.columns)
+    }
+}
+
+/// Columns of the kernels for Hopper.
+pub(crate) const HOPPER_COLUMNS: [usize; 4] = [96, 128, 192, 256];
+
+/// What a step of a block costs beside its columns, in columns: its rows are read whatever their number.
+const ROWS_COST: usize = 32;
+
+/// Which of [`HOPPER_COLUMNS`] to take: the one whose waves of blocks, one on each of
+/// `multiprocessors`, take the least time. `parts`: products of this size side by side.
+fn hopper_columns(rows: usize, columns: usize, parts: usize, multiprocessors: usize) -> usize {
+    let time = |&i: &usize| {
+        let tile = HOPPER_COLUMNS[i];
+        let blocks = rows.div_ceil(LINES) * columns.div_ceil(tile) * parts;
+        blocks.div_ceil(multiprocessors.max(1)) * (tile + ROWS_COST)
+    };
+    (0..HOPPER_COLUMNS.len()).rev().min_by_key(time).unwrap_or(0)
+}
 
 /// Steps of a product that pay for writing its results once more and adding them up.
 const FEWEST_STEPS: usize = 8;
@@ -46,15 +95,32 @@ impl Divisor {
     }
 }
 
-/// The kernels of a product: naive, f32, tf32, bf16.
+/// The kernels of a product.
+pub(crate) struct Products {
+    pub naive: &'static str,
+    /// f32, tf32, bf16.
+    pub portable: [&'static str; 3],
+    /// bf16 on Hopper, for each of [`HOPPER_COLUMNS`].
+    pub hopper: [&'static str; 4],
+}
+
+/// The [`Products`] of one direction of an operation.
 macro_rules! products {
     ($direction:literal) => {
-        [
-            concat!($direction, "_1"),
-            concat!($direction, "_2_f32"),
-            concat!($direction, "_3_tf32"),
-            concat!($direction, "_3_bf16"),
-        ]
+        $crate::ops::product::Products {
+            naive: concat!($direction, "_1"),
+            portable: [
+                concat!($direction, "_2_f32"),
+                concat!($direction, "_3_tf32"),
+                concat!($direction, "_3_bf16"),
+            ],
+            hopper: [
+                concat!($direction, "_4_bf16_n96"),
+                concat!($direction, "_4_bf16_n128"),
+                concat!($direction, "_4_bf16_n192"),
+                concat!($direction, "_4_bf16_n256"),
+            ],
+        }
     };
 }
 pub(crate) use products;
@@ -79,47 +145,42 @@ impl Split {
 /// [`int`], for what kernels count to the end of a tile.
 pub(crate) fn whole_tiles(op: &'static str, name: &str, size: usize) -> Result<i32> {
     let exact = int(op, name, size)?;
-    int(op, name, size + LINES).map(|_| exact)
-}
-
-/// Blocks that cover `rows` x `columns` outputs.
-pub(crate) fn tiles(rows: usize, columns: usize) -> usize {
-    rows.div_ceil(LINES) * columns.div_ceil(LINES)
+    let largest = HOPPER_COLUMNS.into_iter().fold(LINES, usize::max);
+    int(op, name, size + largest).map(|_| exact)
 }
 
 impl<D: Device> Gpu<D> {
-    /// The one of a product's kernels (see [`products`]) that this backend runs.
-    pub(crate) fn choose_product(&self, kernels: [&'static str; 4]) -> &'static str {
-        match (self.version, self.precision) {
-            (Version::Naive, _) => kernels[0],
-            (Version::Fast, Precision::F32) => kernels[1],
-            (Version::Fast, Precision::Tf32) => kernels[2],
-            (Version::Fast, Precision::Bf16) => kernels[3],
+    /// The one of a product's kernels that this backend runs for `parts` products of
+    /// `rows` x `columns` outputs side by side.
+    pub(crate) fn tiling(&self, products: &Products, rows: usize, columns: usize, parts: usize) -> Tiling {
+        let [f32, tf32, bf16] = products.portable;
+        match self.precision {
+            Precision::F32 => Tiling::portable(f32, self.precision),
+            Precision::Tf32 => Tiling::portable(tf32, self.precision),
+            Precision::Bf16 => {
+                let multiprocessors = self.device.properties().multiprocessors as usize;
+                let i = hopper_columns(rows, columns, parts, multiprocessors);
+                let hopper = Tiling::hopper(products.hopper[i], HOPPER_COLUMNS[i]);
+                let has = self.version == Version::Fast && self.device.has(hopper.kernel);
+                if has { hopper } else { Tiling::portable(bf16, self.precision) }
+            }
         }
     }
 
-    /// A launch of the tiled `kernel` whose grid is (tiles, y, z).
-    pub(crate) fn product(
-        &self,
-        kernel: &'static str,
-        rows: usize,
-        columns: usize,
-        y: usize,
-        z: usize,
-    ) -> Result<Launch> {
+    /// A launch whose grid is (tiles, y, z).
+    pub(crate) fn product(&self, tiling: &Tiling, rows: usize, columns: usize, y: usize, z: usize) -> Result<Launch> {
         let side = |size: usize| {
             u32::try_from(size)
-                .map_err(|_| Error::device(kernel, format!("{size} blocks are more than one grid holds")))
+                .map_err(|_| Error::device(tiling.kernel, format!("{size} blocks are more than one grid holds")))
         };
-        let grid = [side(tiles(rows, columns))?, side(y)?, side(z)?];
-        let threads = if self.precision == Precision::F32 { FMA_THREADS } else { MMA_THREADS };
-        Ok(Launch { kernel, grid, block: [threads, 1, 1], shared: SHARED })
+        let grid = [side(tiling.blocks(rows, columns))?, side(y)?, side(z)?];
+        Ok(Launch { kernel: tiling.kernel, grid, block: [tiling.threads, 1, 1], shared: tiling.shared })
     }
 
     /// Parts of a sum over `depth` that give each multiprocessor `blocks` blocks where the outputs,
-    /// `tiles` of them, do not.
-    pub(crate) fn split(&self, tiles: usize, depth: usize, blocks: usize) -> Split {
-        let steps = depth.div_ceil(64 / self.number().bytes()).max(1); // kDepth
+    /// `tiles` blocks of them, do not.
+    pub(crate) fn split(&self, tiling: &Tiling, tiles: usize, depth: usize, blocks: usize) -> Split {
+        let steps = depth.div_ceil(tiling.depth).max(1);
         let wanted = self.device.properties().multiprocessors as usize * blocks / tiles.max(1);
         let steps_of_one = steps.div_ceil(wanted.clamp(1, (steps / FEWEST_STEPS).max(1)));
         Split { splits: steps.div_ceil(steps_of_one), steps: steps_of_one }
@@ -133,6 +194,18 @@ mod tests {
     /// As the kernels do it.
     fn divide(n: u32, d: &Divisor) -> u32 {
         (((u64::from(n) * u64::from(d.multiplier)) >> 32) as u32 + n) >> d.shift
+    }
+
+    /// ZFNet's convolutions at batch 128 on 132 multiprocessors: shared/performance.md's tiles, or better.
+    #[test]
+    fn tiles_fill_the_gpu() {
+        let columns = |rows, columns, parts| HOPPER_COLUMNS[hopper_columns(rows, columns, parts, 132)];
+        let at_13 = 128 * 13 * 13;
+        // conv1 and its 96 maps; conv2 in two waves of 256 and part of a third; conv3 and conv4: 338 blocks of 192.
+        assert_eq!(columns(128 * 110 * 110, 96, 1), 96);
+        assert_eq!([columns(128 * 26 * 26, 256, 1), columns(at_13, 384, 1)], [256, 192]);
+        // The data gradient of conv2: four parities of 96 columns.
+        assert_eq!(columns(128 * 28 * 28, 96, 4), 96);
     }
 
     #[test]

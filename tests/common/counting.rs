@@ -84,6 +84,10 @@ impl<D: Device> Device for Counting<D> {
         self.device.fill(to, range, value)
     }
 
+    fn has(&self, kernel: &str) -> bool {
+        self.device.has(kernel)
+    }
+
     fn launch(&self, launch: &Launch, args: &[Arg<'_, D::Buffer>]) -> Result<()> {
         self.counts.launches.fetch_add(1, Relaxed);
         self.device.launch(launch, args)

@@ -1,5 +1,5 @@
 // The three products of a convolution, over any engine that multiplies (Tiled of product/product.cuh,
-// Wgmma of product/wgmma.cuh): what lies where, and what becomes of the sums.
+// Wgmma of product/multiply_wgmma.cuh): what lies where, and what becomes of the sums.
 #pragma once
 
 #include "conv/gather.cuh"

@@ -4,6 +4,8 @@
 // A copy is seen by its own thread after a wait, by the block after a barrier as well.
 #pragma once
 
+#include "mbarrier.cuh"
+
 // Copies `bytes` = 4, 8 or 16 bytes, or writes that many zeros and reads nothing if not `valid`.
 // Both addresses are multiples of `bytes`.
 template <int bytes>
@@ -26,4 +28,9 @@ __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commi
 template <int groups>
 __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory");
+}
+
+// Arrives at the barrier once all copies that this thread has issued are there.
+__device__ __forceinline__ void cp_async_arrive(mbarrier& barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(mbarrier_address(barrier)) : "memory");
 }

@@ -12,7 +12,7 @@ __device__ __forceinline__ T& shared() {
 // The memory whose size the launch gives; at most 227 KiB on Hopper, 163 KiB on Ampere's A100.
 template <class T>
 __device__ __forceinline__ T* dynamic_shared() {
-  extern __shared__ __align__(128) unsigned char dynamic_storage[];
+  extern __shared__ __align__(1024) unsigned char dynamic_storage[];
   return reinterpret_cast<T*>(dynamic_storage);
 }
 

@@ -22,14 +22,14 @@ pub(super) struct Function {
     pub shared: Mutex<usize>,
 }
 
-/// Loads every image; they stay loaded until the context goes.
+/// Loads every image that the device runs; they stay loaded until the context goes.
 pub(super) fn load(
     context: &Context,
     properties: &Properties,
     images: &[Image],
 ) -> Result<HashMap<&'static str, Function>> {
     let mut functions = HashMap::new();
-    for image in images {
+    for image in images.iter().filter(|image| image.runs_on(properties.capability)) {
         // SAFETY: a fatbin that nvcc wrote; it names its own length.
         let module = unsafe { result::module::load_data(image.fatbin.as_ptr().cast()) }.map_err(|e| {
             let (major, minor) = properties.capability;

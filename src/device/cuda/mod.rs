@@ -261,6 +261,10 @@ impl Device for Cuda {
         })
     }
 
+    fn has(&self, kernel: &str) -> bool {
+        self.functions.contains_key(kernel)
+    }
+
     fn launch(&self, launch: &Launch, args: &[Arg<'_, CudaBuffer>]) -> Result<()> {
         launch.check(&self.properties)?;
         let function = self

@@ -239,6 +239,10 @@ impl Device for Emulator {
         self.ask(Step::Fill { to: to.0.clone(), range, value })
     }
 
+    fn has(&self, kernel: &str) -> bool {
+        self.kernels.iter().any(|k| k.name == kernel)
+    }
+
     fn launch(&self, launch: &Launch, args: &[Arg<'_, EmulatorBuffer>]) -> Result<()> {
         launch.check(&self.properties)?;
         let kernel = *self

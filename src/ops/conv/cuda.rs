@@ -7,7 +7,7 @@ use crate::device::{Arg, Device, Launch};
 use crate::error::Result;
 use crate::ops::Gpu;
 use crate::ops::gpu::{Version, int};
-use crate::ops::product::{Divisor, Split, products, tiles, whole_tiles};
+use crate::ops::product::{Divisor, Split, products, whole_tiles};
 
 /// kernels/include/geometry/conv.cuh.
 #[repr(C)]
@@ -107,11 +107,14 @@ impl<D: Device> ConvOp for Gpu<D> {
     ) -> Result<()> {
         const OP: &str = "conv_fprop";
         let geometry = Geometry::new(OP, conv, N, relu, Split::ONE)?;
-        let kernel = self.choose_product(products!("conv_fprop"));
-        let pixels = N * conv.P * conv.Q;
+        let kernels = products!("conv_fprop");
+        let (pixels, filters) = (N * conv.P * conv.Q, conv.K / conv.groups);
         let launch = match self.version {
-            Version::Naive => Launch::elementwise(kernel, pixels * conv.K, 256)?,
-            Version::Fast => self.product(kernel, pixels, conv.K / conv.groups, 1, conv.groups)?,
+            Version::Naive => Launch::elementwise(kernels.naive, pixels * conv.K, 256)?,
+            Version::Portable | Version::Fast => {
+                let tiling = self.tiling(&kernels, pixels, filters, conv.groups);
+                self.product(&tiling, pixels, filters, 1, conv.groups)?
+            }
         };
         let args = [
             Arg::geometry(&geometry),
@@ -133,13 +136,14 @@ impl<D: Device> ConvOp for Gpu<D> {
     ) -> Result<()> {
         const OP: &str = "conv_dgrad";
         let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
-        let kernel = self.choose_product(products!("conv_dgrad"));
+        let kernels = products!("conv_dgrad");
         let (parity_H, parity_W) = parity(conv);
-        let parities = conv.stride * conv.stride;
+        let (pixels, channels, parities) = (N * parity_H * parity_W, conv.C / conv.groups, conv.stride * conv.stride);
         let launch = match self.version {
-            Version::Naive => Launch::elementwise(kernel, N * conv.input().len(), 256)?,
-            Version::Fast => {
-                self.product(kernel, N * parity_H * parity_W, conv.C / conv.groups, parities, conv.groups)?
+            Version::Naive => Launch::elementwise(kernels.naive, N * conv.input().len(), 256)?,
+            Version::Portable | Version::Fast => {
+                let tiling = self.tiling(&kernels, pixels, channels, parities * conv.groups);
+                self.product(&tiling, pixels, channels, parities, conv.groups)?
             }
         };
         let args = [
@@ -161,7 +165,7 @@ impl<D: Device> ConvOp for Gpu<D> {
         dbias: &mut Self::Buf, // (K)
     ) -> Result<()> {
         const OP: &str = "conv_wgrad";
-        let kernel = self.choose_product(products!("conv_wgrad"));
+        let kernels = products!("conv_wgrad");
         let x = x.read(OP, "x", N * conv.input().len())?;
         let dy = dy.read(OP, "dy", N * conv.output().len())?;
         let (filters, filter) = (conv.K / conv.groups, conv.weights() / conv.K);
@@ -169,13 +173,15 @@ impl<D: Device> ConvOp for Gpu<D> {
         if self.version == Version::Naive {
             let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
             let (dw, dbias) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
-            let launch = Launch::elementwise(kernel, results, 256)?;
+            let launch = Launch::elementwise(kernels.naive, results, 256)?;
             return self.device.launch(&launch, &[Arg::geometry(&geometry), x, dy, dw, dbias]);
         }
+        // The sum is cut until the GPU is full, whatever the tile.
+        let tiling = self.tiling(&kernels, filters, filter, self.device.properties().multiprocessors as usize);
         // Two blocks hide each other's waits for memory.
-        let split = self.split(conv.groups * tiles(filters, filter), N * conv.P * conv.Q, 2);
+        let split = self.split(&tiling, conv.groups * tiling.blocks(filters, filter), N * conv.P * conv.Q, 2);
         let geometry = Geometry::new(OP, conv, N, false, split)?;
-        let product = self.product(kernel, filters, filter, split.splits, conv.groups)?;
+        let product = self.product(&tiling, filters, filter, split.splits, conv.groups)?;
         let sums = self.workspace.room(&self.device, split.bytes(split_pitch(conv)))?;
         let (dw_out, dbias_out) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
         self.device.launch(&product, &[Arg::geometry(&geometry), x, dy, dw_out, dbias_out, Arg::output(sums)])?;

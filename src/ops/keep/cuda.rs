@@ -35,7 +35,7 @@ impl<D: Device> KeepOp for Gpu<D> {
         let kernel = self.choose(versions!("keep"));
         let launch = match self.version {
             Version::Naive => Launch::elementwise(kernel, N * blob.len(), 256)?,
-            Version::Fast => launch_rows("keep", kernel, N * blob.H * blob.W, blob.C)?,
+            Version::Portable | Version::Fast => launch_rows("keep", kernel, N * blob.H * blob.W, blob.C)?,
         };
         let args = [
             Arg::geometry(&geometry),

@@ -7,7 +7,7 @@ use crate::device::{Arg, Device, Launch};
 use crate::error::Result;
 use crate::ops::Gpu;
 use crate::ops::gpu::{Version, int, versions};
-use crate::ops::product::{Split, products, tiles, whole_tiles};
+use crate::ops::product::{Split, products, whole_tiles};
 
 /// A batch gives few tiles of outputs, each a long sum: blocks wanted for a multiprocessor. One
 /// keeps its copies from memory going; each more writes all outputs once more.
@@ -52,18 +52,19 @@ impl<D: Device> LinearOp for Gpu<D> {
     ) -> Result<()> {
         const OP: &str = "linear_fprop";
         let outputs = N * linear.outputs;
-        let kernel = self.choose_product(products!("linear_fprop"));
-        let split = self.split(tiles(N, linear.outputs), linear.inputs, BLOCKS);
+        let kernels = products!("linear_fprop");
+        let tiling = self.tiling(&kernels, N, linear.outputs, 1);
+        let split = self.split(&tiling, tiling.blocks(N, linear.outputs), linear.inputs, BLOCKS);
         let geometry = Geometry::new(OP, linear, N, relu, split)?;
         let x = x.read(OP, "x", N * linear.inputs)?;
         let w = w.read_rounded(OP, "w", linear.weights())?;
         let bias = || bias.read(OP, "bias", linear.outputs);
         if self.version == Version::Naive {
-            let naive = Launch::elementwise(kernel, outputs, 256)?;
+            let naive = Launch::elementwise(kernels.naive, outputs, 256)?;
             return self.device.launch(&naive, &[Arg::geometry(&geometry), x, w, bias()?, y.write(OP, "y", outputs)?]);
         }
         let sum = Launch::elementwise(self.choose(versions!("linear_fprop_sum")), outputs, 256)?;
-        let product = self.product(kernel, N, linear.outputs, split.splits, 1)?;
+        let product = self.product(&tiling, N, linear.outputs, split.splits, 1)?;
         let sums = self.workspace.room(&self.device, split.bytes(outputs))?;
         let to = y.write(OP, "y", outputs)?;
         self.device.launch(&product, &[Arg::geometry(&geometry), x, w, bias()?, to, Arg::output(sums)])?;
@@ -84,17 +85,18 @@ impl<D: Device> LinearOp for Gpu<D> {
     ) -> Result<()> {
         const OP: &str = "linear_dgrad";
         let inputs = N * linear.inputs;
-        let kernel = self.choose_product(products!("linear_dgrad"));
-        let split = self.split(tiles(N, linear.inputs), linear.outputs, BLOCKS);
+        let kernels = products!("linear_dgrad");
+        let tiling = self.tiling(&kernels, N, linear.inputs, 1);
+        let split = self.split(&tiling, tiling.blocks(N, linear.inputs), linear.outputs, BLOCKS);
         let geometry = Geometry::new(OP, linear, N, false, split)?;
         let dy = dy.read(OP, "dy", N * linear.outputs)?;
         let w = w.read_rounded(OP, "w", linear.weights())?;
         if self.version == Version::Naive {
-            let naive = Launch::elementwise(kernel, inputs, 256)?;
+            let naive = Launch::elementwise(kernels.naive, inputs, 256)?;
             return self.device.launch(&naive, &[Arg::geometry(&geometry), dy, w, dx.write(OP, "dx", inputs)?]);
         }
         let sum = Launch::elementwise(self.choose(versions!("linear_dgrad_sum")), inputs, 256)?;
-        let product = self.product(kernel, N, linear.inputs, split.splits, 1)?;
+        let product = self.product(&tiling, N, linear.inputs, split.splits, 1)?;
         let sums = self.workspace.room(&self.device, split.bytes(inputs))?;
         let to = dx.write(OP, "dx", inputs)?;
         self.device.launch(&product, &[Arg::geometry(&geometry), dy, w, to, Arg::output(sums)])?;
@@ -114,11 +116,14 @@ impl<D: Device> LinearOp for Gpu<D> {
         dbias: &mut Self::Buf, // (out)
     ) -> Result<()> {
         const OP: &str = "linear_wgrad";
-        let kernel = self.choose_product(products!("linear_wgrad"));
+        let kernels = products!("linear_wgrad");
         let geometry = Geometry::new(OP, linear, N, false, Split::ONE)?;
         let launch = match self.version {
-            Version::Naive => Launch::elementwise(kernel, linear.weights(), 256)?,
-            Version::Fast => self.product(kernel, linear.outputs, linear.inputs, 1, 1)?,
+            Version::Naive => Launch::elementwise(kernels.naive, linear.weights(), 256)?,
+            Version::Portable | Version::Fast => {
+                let tiling = self.tiling(&kernels, linear.outputs, linear.inputs, 1);
+                self.product(&tiling, linear.outputs, linear.inputs, 1, 1)?
+            }
         };
         let args = [
             Arg::geometry(&geometry),
