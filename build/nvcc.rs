@@ -162,7 +162,10 @@ fn table(nvcc: Option<&Path>, archs: &str, sources: &[&Source], usage: &[Usage])
         let Source { stem, kernels, archs, .. } = source;
         let file = format!("/{stem}.fatbin");
         let bytes = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), {file:?}))");
-        let _ = writeln!(text, "    Image {{ stem: {stem:?}, kernels: &{kernels:?}, archs: &{archs:?}, fatbin: {bytes} }},");
+        let _ = writeln!(
+            text,
+            "    Image {{ stem: {stem:?}, kernels: &{kernels:?}, archs: &{archs:?}, fatbin: {bytes} }},"
+        );
     }
     let _ = writeln!(
         text,

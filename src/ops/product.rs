@@ -109,11 +109,7 @@ macro_rules! products {
     ($direction:literal) => {
         $crate::ops::product::Products {
             naive: concat!($direction, "_1"),
-            portable: [
-                concat!($direction, "_2_f32"),
-                concat!($direction, "_3_tf32"),
-                concat!($direction, "_3_bf16"),
-            ],
+            portable: [concat!($direction, "_2_f32"), concat!($direction, "_3_tf32"), concat!($direction, "_3_bf16")],
             hopper: [
                 concat!($direction, "_4_bf16_n96"),
                 concat!($direction, "_4_bf16_n128"),

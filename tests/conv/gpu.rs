@@ -2,7 +2,7 @@
 
 use zfnet::device::Device;
 use zfnet::ops::conv::{Conv, ConvOp};
-use zfnet::ops::{Gpu, Precision, Role};
+use zfnet::ops::{Gpu, Precision, Role, Version};
 use zfnet::tensor::Extent;
 
 use super::SixLoops;
@@ -83,6 +83,30 @@ fn equals_six_loops(gpu: &mut Gpu<impl Device>) {
         let (dw, db) = wgrad(gpu, &conv, N, &x, &dy);
         compare(gpu, "dw", &dw, &expected.dw, false);
         compare(gpu, "db", &db, &expected.db, false);
+    }
+}
+
+/// Tiles of every width: on three multiprocessors three rows of tiles are a wave, so K columns
+/// (C of dgrad's) choose the narrowest that holds them. Five and more steps: buffers are used again.
+fn every_tile_equals_six_loops(gpu: &mut Gpu<impl Device>) {
+    for (C, K) in [(72, 96), (8, 128), (8, 190), (8, 250), (190, 8)] {
+        let (conv, N) = (conv((16, 19, C), K, (2, 2), 1, 0, 1), 1);
+        let expected = SixLoops::new(&conv, N);
+        let [x, w, bias, dy] = [&expected.x, &expected.w, &expected.bias, &expected.dy].map(|v| cast::<f64, f32>(v));
+        let stored = |gpu: &Gpu<_>, exact: &[f64]| cast::<f32, f64>(&representable(gpu, &cast(exact)));
+        let y = fprop(gpu, &conv, N, &x, &w, &bias, false);
+        assert_close(&format!("{C} to {K}: y"), &y, &stored(gpu, &expected.y), Tolerance::EXACT);
+        let dx = dgrad(gpu, &conv, N, &dy, &w);
+        assert_close(&format!("{C} to {K}: dx"), &dx, &stored(gpu, &expected.dx), Tolerance::EXACT);
+        let (dw, _) = wgrad(gpu, &conv, N, &x, &dy);
+        assert_close(&format!("{C} to {K}: dw"), &dw, &expected.dw, Tolerance::EXACT);
+    }
+}
+
+/// The kernels for one generation of GPUs alone: on the emulator, and on that generation.
+fn wide_tiles(gpu: &mut Gpu<impl Device>) {
+    if (gpu.precision(), gpu.version()) == (Precision::Bf16, Version::Fast) {
+        every_tile_equals_six_loops(gpu);
     }
 }
 
@@ -189,7 +213,15 @@ fn refuses_what_does_not_fit(gpu: &mut Gpu<impl Device>) {
     assert_refused(refused, "conv_fprop", "N P Q is 4026531840, more than a kernel counts to");
 }
 
-on_gpus!(equals_six_loops, rectifies, follows_the_f64_oracle, repeats_itself, goldens, refuses_what_does_not_fit);
+on_gpus!(
+    equals_six_loops,
+    wide_tiles,
+    rectifies,
+    follows_the_f64_oracle,
+    repeats_itself,
+    goldens,
+    refuses_what_does_not_fit
+);
 
 /// The order of threads and blocks changes nothing.
 #[test]

@@ -117,7 +117,9 @@ impl<D: Device> PoolLrnOp for Gpu<D> {
         da: &mut Self::Buf,     // (N, P, Q, C)
         dx: &mut Self::Buf,     // (N, H, W, C)
     ) -> Result<()> {
-        let (Some(tile), Version::Portable | Version::Fast) = (Tile::backward(pool, self.number().bytes()), self.version) else {
+        let (Some(tile), Version::Portable | Version::Fast) =
+            (Tile::backward(pool, self.number().bytes()), self.version)
+        else {
             self.lrn_backward(lrn, N * pool.P * pool.Q, pool.C, a, db, da)?;
             return self.unpool(pool, N, UnpoolMode::Add, da, switches, dx);
         };
