@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::net::{LayerOp, Plan};
 use crate::ops::conv::{Conv, ConvOp};
 use crate::ops::roof::RoofOp;
-use crate::ops::{Cpu, Gpu, GpuBuf, Role, Storage};
+use crate::ops::{Cpu, Gpu, GpuBuf, Precision, Role, Storage, Version};
 use crate::philox::{Purpose, Stream};
 use crate::train::device as train;
 
@@ -60,6 +60,8 @@ pub struct ConvTime {
     pub cost: Cost,
     /// What it takes.
     pub seconds: f64,
+    /// What our kernels for every GPU take, where those of one generation are faster or should be.
+    pub portable: Option<f64>,
     /// The least that it can take: see [`Cost::floor`].
     pub floor: f64,
     /// The other library, where there is one.
@@ -135,6 +137,9 @@ pub fn measure_on(device: train::Device, plan: &Plan, batch: usize, runs: usize)
     }
 }
 
+/// Where it is, its kind is.
+const A_HOPPER_KERNEL: &str = "conv_fprop_4_bf16_n128";
+
 /// Bytes of operands that take turns: beyond any second-level cache.
 const ROTATED: usize = 512 << 20;
 
@@ -158,12 +163,13 @@ pub fn measure<D: Device>(
         for direction in Direction::ALL.into_iter().filter(|d| i > 0 || *d != Direction::Dgrad) {
             let cost = Cost::conv(conv, batch);
             let seconds = bench.seconds(gpu, direction, runs)?;
+            let portable = bench.portable_seconds(gpu, direction, runs)?;
             let rival = match &mut rival {
                 Some(rival) => Some(bench.rival(gpu, &layer.name, direction, runs, *rival)?),
                 None => None,
             };
             let floor = cost.floor(&roof, gpu.element_bytes(Role::Activation));
-            times.push(ConvTime { layer: layer.name.clone(), direction, cost, seconds, floor, rival });
+            times.push(ConvTime { layer: layer.name.clone(), direction, cost, seconds, portable, floor, rival });
         }
     }
     Ok(times)
@@ -269,6 +275,17 @@ impl<D: Device> Bench<Gpu<D>> {
     fn seconds(&mut self, gpu: &mut Gpu<D>, direction: Direction, runs: usize) -> Result<f64> {
         let N = self.N;
         timed(gpu, runs, |gpu, turn| self.run(gpu, direction, N, turn))
+    }
+
+    /// The same without the kernels for one generation of GPUs; `None` where there are none.
+    fn portable_seconds(&mut self, gpu: &mut Gpu<D>, direction: Direction, runs: usize) -> Result<Option<f64>> {
+        if gpu.version != Version::Fast || gpu.precision != Precision::Bf16 || !gpu.device.has(A_HOPPER_KERNEL) {
+            return Ok(None);
+        }
+        gpu.version = Version::Portable;
+        let seconds = self.seconds(gpu, direction, runs);
+        gpu.version = Version::Fast;
+        seconds.map(Some)
     }
 
     fn rival(

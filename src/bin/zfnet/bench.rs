@@ -303,13 +303,15 @@ fn time_convs(args: &WorkArgs) -> anyhow::Result<()> {
         answer!("{answer:#}")?;
         return Ok(());
     }
-    let header = ["layer", "direction", "ms", "TFLOP/s", "of roof", "cuDNN ms", "zfnet is"].map(String::from);
+    let header = ["layer", "direction", "ms", "portable ms", "TFLOP/s", "of roof", "cuDNN ms", "zfnet is"];
+    let header = header.map(String::from);
     let rows = times.iter().map(|t| {
         let rival = |f: fn(&ConvTime, f64) -> String| t.rival.as_ref().map_or("-".into(), |r| f(t, r.seconds));
         [
             t.layer.clone(),
             t.direction.to_string(),
             format!("{:.3}", 1e3 * t.seconds),
+            t.portable.map_or("-".into(), |seconds| format!("{:.3}", 1e3 * seconds)),
             format!("{:.1}", t.cost.flops as f64 / t.seconds / 1e12),
             format!("{:.0} %", 100.0 * t.floor / t.seconds),
             rival(|_, seconds| format!("{:.3}", 1e3 * seconds)),
@@ -326,6 +328,7 @@ fn conv_json(t: &ConvTime) -> serde_json::Value {
         "layer": t.layer,
         "direction": t.direction.to_string(),
         "ms": 1e3 * t.seconds,
+        "portable_ms": t.portable.map(|seconds| 1e3 * seconds),
         "tflops": t.cost.flops as f64 / t.seconds / 1e12,
         "share_of_roof": t.floor / t.seconds,
         "cudnn_ms": t.rival.as_ref().map(|r| 1e3 * r.seconds),
