@@ -197,9 +197,11 @@ mod tests {
     fn tiles_fill_the_gpu() {
         let columns = |rows, columns, parts| HOPPER_COLUMNS[hopper_columns(rows, columns, parts, 132)];
         let at_13 = 128 * 13 * 13;
-        // conv1 and its 96 maps; conv2 in two waves of 256 and part of a third; conv3 and conv4: 338 blocks of 192.
+        // conv1 and its 96 maps; conv2: 676 blocks in 5.1 waves; conv3 and conv4: 507 blocks in 3.8 waves,
+        // where 338 of 192 columns would take 2.6; conv5: 338 in 2.6, where 169 of 256 would take 1.3.
         assert_eq!(columns(128 * 110 * 110, 96, 1), 96);
-        assert_eq!([columns(128 * 26 * 26, 256, 1), columns(at_13, 384, 1)], [256, 192]);
+        assert_eq!(columns(128 * 26 * 26, 256, 1), 256);
+        assert_eq!([columns(at_13, 384, 1), columns(at_13, 256, 1)], [128, 128]);
         // The data gradient of conv2: four parities of 96 columns.
         assert_eq!(columns(128 * 28 * 28, 96, 4), 96);
     }
