@@ -86,6 +86,7 @@ pub fn pack_with(out: &Path, classes: &[&str], seed: u64) -> Arc<Dataset> {
         classes: classes.iter().map(|c| c.to_string()).collect(),
         size: S,
         masks: false,
+        multi_label: false,
         source: "fixture".into(),
         preprocessing: "none".into(),
     };

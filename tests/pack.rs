@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use assert_cmd::Command;
 use zfnet::data::decode::Rgb;
-use zfnet::data::imagefolder::ImageFolder;
 use zfnet::data::packed::{Dataset, Split};
 use zfnet::data::report::{Event, Summary};
 use zfnet::data::resize::centre_square;
+use zfnet::data::sources::{self, HoldOut, ImageFolder, Options};
 use zfnet::error::Result;
 
 /// Side of the packed records here.
@@ -35,23 +36,28 @@ fn tree(dir: &Path) {
     }
 }
 
-fn config() -> ImageFolder {
-    ImageFolder { size: S, val_fraction: 0.3, seed: 1, force: false }
+const HOLD_OUT: HoldOut = HoldOut { share: 0.3, seed: 1 };
+
+/// Packs a folder, and gives what was left out and noted.
+fn pack(dir: &Path, out: &Path) -> Result<(Summary, Vec<String>)> {
+    pack_with(HOLD_OUT, S, dir, out)
 }
 
-/// Packs, and gives what was left out and noted.
-fn pack(config: &ImageFolder, dir: &Path, out: &Path) -> Result<(Summary, Vec<String>)> {
+fn pack_with(hold_out: HoldOut, size: usize, dir: &Path, out: &Path) -> Result<(Summary, Vec<String>)> {
+    let source = ImageFolder { dir: dir.to_path_buf(), hold_out };
+    let options = Options { size, ..Options::default() };
     let said = Mutex::new(Vec::new());
-    let summary = config.pack(dir, out, &|event| match event {
+    let listener = |event: Event| match event {
         Event::Bad(path, reason) => said.lock().unwrap().push(format!("{}: {reason}", path.display())),
         Event::Note(note) => said.lock().unwrap().push(note.to_string()),
-        Event::Begin(_) | Event::Image => {}
-    })?;
+        Event::Begin(_) | Event::Continued(_) | Event::Image => {}
+    };
+    let summary = sources::pack(&source, &options, out, &listener, &AtomicBool::new(false))?;
     Ok((summary, said.into_inner().unwrap()))
 }
 
 fn refusal(dir: &Path, out: &Path) -> String {
-    pack(&config(), dir, out).map(|_| ()).expect_err("packed").to_string()
+    pack(dir, out).map(|_| ()).expect_err("packed").to_string()
 }
 
 #[track_caller]
@@ -82,8 +88,8 @@ fn classes_and_files_come_in_the_order_of_their_names() {
     let temp = tempfile::tempdir().unwrap();
     let (dir, out) = (temp.path().join("in"), temp.path().join("out"));
     tree(&dir);
-    let (summary, said) = pack(&config(), &dir, &out).unwrap();
-    assert_eq!((summary.images(), summary.skipped, said.len()), (18, 0, 0));
+    let (summary, said) = pack(&dir, &out).unwrap();
+    assert_eq!((summary.images(), summary.skipped(), said.len()), (18, 0, 0));
     let dataset = Dataset::open(&out).unwrap();
     dataset.verify().unwrap();
     assert_eq!(dataset.classes(), ["ant", "bee", "cat"]);
@@ -116,7 +122,7 @@ fn any_number_of_threads_packs_the_same_bytes() {
     let [one, three] = [1, 3].map(|threads| {
         let out = temp.path().join(format!("out{threads}"));
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| pack(&config(), &dir, &out)).unwrap();
+        pool.install(|| pack(&dir, &out)).unwrap();
         files(&out)
     });
     assert_eq!(one.len(), 4);
@@ -137,13 +143,13 @@ fn a_folder_s_own_split_is_kept() {
     fs::remove_dir_all(dir.join("val/dog")).unwrap();
     fs::create_dir(dir.join("val/.hidden")).unwrap();
     fs::create_dir(dir.join("test")).unwrap();
-    let (summary, said) = pack(&config(), &dir, &out).unwrap();
+    let (summary, said) = pack(&dir, &out).unwrap();
     assert_eq!(summary.manifest.val.per_class, [1, 1, 1]);
     assert_eq!(summary.manifest.train.per_class, [5, 6, 7]);
     says(&said.join("\n"), &["1 folders beside train/ and val/"]);
     fs::remove_dir_all(dir.join("val")).unwrap();
     fs::remove_dir_all(dir.join("test")).unwrap();
-    says(&refusal(&dir, &out), &["train/ or val/ alone"]);
+    says(&refusal(&dir, &temp.path().join("other")), &["train/ or val/ alone"]);
 }
 
 #[test]
@@ -157,10 +163,10 @@ fn what_cannot_be_decoded_is_named_and_left_out() {
     fs::write(dir.join("cat/notes.txt"), "text").unwrap();
     fs::write(dir.join("cat/.DS_Store"), "hidden").unwrap();
     fs::rename(dir.join("ant/1.png"), dir.join("ant/one")).unwrap();
-    let (summary, said) = pack(&config(), &dir, &out).unwrap();
+    let (summary, said) = pack(&dir, &out).unwrap();
     let said = said.join("\n");
-    assert_eq!((summary.images(), summary.skipped), (16, 2));
-    says(&said, &["bee/2.png: not an image", "cat/3.png:", "1 files that are no images", "notes.txt"]);
+    assert_eq!((summary.images(), summary.skipped()), (16, 2));
+    says(&said, &["bee/2.png: not an image", "cat/3.png:", "1 files that are no images of a class", "notes.txt"]);
     assert!(!said.contains("DS_Store") && !said.contains("ant"), "{said}");
     fs::remove_dir_all(&out).unwrap();
     for i in 0..6 {
@@ -182,7 +188,7 @@ fn links_in_a_circle_are_not_followed() {
     let (dir, out) = (temp.path().join("in"), temp.path().join("out"));
     tree(&dir);
     std::os::unix::fs::symlink(dir.join("cat"), dir.join("cat/again")).unwrap();
-    let (summary, said) = pack(&config(), &dir, &out).unwrap();
+    let (summary, said) = pack(&dir, &out).unwrap();
     assert_eq!(summary.images(), 18);
     says(&said.join("\n"), &["cat/again", "read already"]);
 }
@@ -285,11 +291,10 @@ fn photographs_are_packed() {
     }
     let temp = tempfile::tempdir().unwrap();
     let out = temp.path().join("out");
-    let config = ImageFolder { size: 72, val_fraction: 0.2, ..ImageFolder::default() };
     // The smaller split as a folder of its own: 50 photographs of each of five flowers.
-    let (summary, said) = pack(&config, &flowers.join("val"), &out).unwrap();
+    let (summary, said) = pack_with(HoldOut { share: 0.2, seed: 0 }, 72, &flowers.join("val"), &out).unwrap();
     assert!(said.is_empty(), "{said:?}");
-    assert_eq!((summary.images(), summary.skipped), (250, 0));
+    assert_eq!((summary.images(), summary.skipped()), (250, 0));
     let dataset = Dataset::open(&out).unwrap();
     assert_eq!(dataset.classes(), ["daisy", "dandelion", "roses", "sunflowers", "tulips"]);
     assert_eq!(dataset.manifest().val.per_class, [10; 5]);

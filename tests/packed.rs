@@ -13,6 +13,7 @@ pub fn recipe(classes: usize, masks: bool) -> Recipe {
         classes: (0..classes).map(|c| format!("class {c}")).collect(),
         size: S,
         masks,
+        multi_label: false,
         source: "test".into(),
         preprocessing: "none".into(),
     }

@@ -46,6 +46,7 @@ mod schedule;
 mod score;
 mod sgd;
 mod softmax;
+mod sources;
 mod synthetic;
 mod top;
 mod train;

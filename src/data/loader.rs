@@ -13,10 +13,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::data::augment::{Cropper, Crops};
-use crate::data::packed::{Dataset, Split};
+use crate::data::packed::{Dataset, Split, presence};
 use crate::data::permutation::Permutation;
 use crate::device::HostMemory;
 use crate::error::{Error, Result};
+use crate::philox::{Purpose, Stream};
 
 /// Where batches come from: images by index. [`Dataset`] splits are the usual one.
 pub trait Source: Send + Sync + 'static {
@@ -32,6 +33,13 @@ pub trait Source: Send + Sync + 'static {
         i: usize,
         record: &mut [u8], // (S, S, 3)
     ) -> Result<usize>;
+
+    /// For an image that shows several classes, the one to learn this time: as
+    /// likely as each other one if `word` is uniform. None where there is but
+    /// the one that [`Source::read`] gives.
+    fn draw_label(&self, _i: usize, _word: u32) -> Option<usize> {
+        None
+    }
 }
 
 /// One split of a shared data set as a [`Source`].
@@ -61,6 +69,10 @@ impl Source for SplitSource {
         let records = self.dataset.split(self.split);
         record.copy_from_slice(records.record(i));
         Ok(records.label(i))
+    }
+
+    fn draw_label(&self, i: usize, word: u32) -> Option<usize> {
+        presence::draw(self.dataset.split(self.split).presence(i)?, word)
     }
 }
 
@@ -93,7 +105,7 @@ pub struct Batch<M = Vec<u8>> {
     pub images: M,
     /// Top, left, 1 if flipped: (N, 3).
     pub windows: Vec<i32>,
-    /// Classes: (N).
+    /// Classes: (N). Of an image that shows several, training draws one anew each epoch.
     pub labels: Vec<i32>,
     /// Which images of the split these are: (N).
     pub indices: Vec<usize>,
@@ -278,6 +290,13 @@ impl Plan {
         self.source.size().pow(2) * 3
     }
 
+    /// The class to learn from image `index` in this epoch, where it shows several.
+    fn drawn(&self, epoch: u64, index: usize) -> Option<usize> {
+        let Order::Train { seed, .. } = self.order else { return None };
+        let word = Stream::new(seed, Purpose::Augment, LABEL_LANE).word(epoch, index as u64);
+        self.source.draw_label(index, word)
+    }
+
     /// Fills batch `b` into `out`, which was used before or is new.
     fn fill<M: DerefMut<Target = [u8]>>(&self, b: u64, out: &mut Batch<M>) -> Result<()> {
         let (images, record) = (self.source.images(), self.record());
@@ -297,13 +316,17 @@ impl Plan {
                 Order::Train { seed, crops, .. } => self.cropper.draw(seed, crops, out.epoch, position as u64),
                 Order::Sequential => self.cropper.centre(),
             };
-            out.labels.push(self.source.read(index, pixels)? as i32);
+            let label = self.source.read(index, pixels)?;
+            out.labels.push(self.drawn(out.epoch, index).unwrap_or(label) as i32);
             out.windows.extend(window.to_ints());
             out.indices.push(index);
         }
         Ok(())
     }
 }
+
+/// Tells the draws of labels from those of windows ([`Purpose::Augment`], lane 0).
+const LABEL_LANE: u32 = 1;
 
 /// What the consumer and the workers share.
 struct Shared<M> {

@@ -5,7 +5,7 @@
 //! | [`decode`] | an image file's bytes to upright RGB, or the reason why not |
 //! | [`resize`] | the centred square of an image, antialiased, at the records' size |
 //! | [`packed`] | the packed data set on disk: shards, labels, mean image; written whole or not at all |
-//! | [`imagefolder`] | a folder of photographs, one subfolder a class, to a packed data set |
+//! | [`sources`] | the data sets that can be packed, each read as it is distributed |
 //! | [`synthetic`] | a drawn data set whose discriminating part has a known place |
 //! | [`report`] | what a pack tells while it runs, and its sum at the end |
 //! | [`permutation`] | the order of an epoch, computed and not stored |
@@ -14,10 +14,10 @@
 
 pub mod augment;
 pub mod decode;
-pub mod imagefolder;
 pub mod loader;
 pub mod packed;
 pub mod permutation;
 pub mod report;
 pub mod resize;
+pub mod sources;
 pub mod synthetic;

@@ -4,7 +4,8 @@
 //! OUT/dataset.json                      classes, counts, shards with checksums ([`Manifest`])
 //! OUT/mean.safetensors                  `mean` F32 [S,S,3]: per-pixel mean of the training split
 //! OUT/train/shard-00000.safetensors     `images` U8 [n,S,S,3], `labels` U16 [n], n <= 1024
-//! OUT/val/shard-00000.safetensors       and, for synthetic data, `masks` U8 [n,S,S]
+//! OUT/val/shard-00000.safetensors       and, for synthetic data, `masks` U8 [n,S,S];
+//!                                       where images show several classes, `presence` U8 [n,C] ([`presence`])
 //! ```
 //!
 //! [`PackWriter`] writes it: into a hidden sibling of OUT that is renamed at
@@ -21,13 +22,16 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 
+mod journal;
 mod manifest;
+pub mod presence;
 mod shard;
 mod writer;
 
 pub use manifest::{FORMAT, MANIFEST, MAX_CLASSES, MAX_SIZE, Manifest, ShardEntry, SplitEntry, VERSION};
 pub use shard::shard_images;
-pub use writer::{PackWriter, Recipe};
+pub use writer::{PackWriter, Recipe, Start};
+pub(crate) use writer::{check_target, parent};
 
 use shard::Shard;
 
@@ -147,6 +151,7 @@ impl Dataset {
 #[derive(Debug)]
 pub struct Records {
     size: usize,
+    classes: usize,
     shards: Vec<Shard>,
     /// Index of each shard's first image, and behind the last one their number.
     starts: Vec<usize>,
@@ -162,7 +167,7 @@ impl Records {
             starts.push(labels.len());
             shards.push(shard);
         }
-        Ok(Records { size: manifest.size, shards, starts, labels })
+        Ok(Records { size: manifest.size, classes: manifest.classes.len(), shards, starts, labels })
     }
 
     /// Number of images.
@@ -198,6 +203,14 @@ impl Records {
         let (shard, row) = self.place(i);
         let len = self.size * self.size;
         shard.masks().map(|masks| &masks[row * len..(row + 1) * len])
+    }
+
+    /// What is known of each class in image `i`, if images may show several:
+    /// (C), 0 absent, 1 present, 2 difficult ([`presence`]).
+    pub fn presence(&self, i: usize) -> Option<&[u8]> {
+        let (shard, row) = self.place(i);
+        let len = self.classes;
+        shard.presence().map(|presence| &presence[row * len..(row + 1) * len])
     }
 
     fn place(&self, i: usize) -> (&Shard, usize) {

@@ -1,5 +1,6 @@
 //! What a pack tells while it runs, and what it has to say at the end.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,8 @@ use crate::data::packed::Manifest;
 pub enum Event<'a> {
     /// The pack begins; so many images lie before it.
     Begin(usize),
+    /// So many of them were dealt with by an earlier pack, which this one continues.
+    Continued(usize),
     /// One image has been dealt with. Comes from any thread.
     Image,
     /// A file could not be decoded and was left out. Comes in file order.
@@ -26,15 +29,25 @@ pub type Listener<'a> = &'a (dyn Fn(Event) + Sync);
 pub struct Summary {
     /// What stands in `dataset.json`.
     pub manifest: Manifest,
-    /// Files that could not be decoded.
-    pub skipped: usize,
+    /// How many images could not be decoded, for each reason.
+    pub skipped: BTreeMap<String, usize>,
+    /// Images that were left out because a list names them.
+    pub excluded: usize,
+    /// Images that stood there already, from an earlier pack.
+    pub continued: usize,
     /// Wall time.
     pub time: Duration,
 }
 
 impl Summary {
-    pub(crate) fn new(manifest: Manifest, skipped: usize, start: Instant) -> Self {
-        Summary { manifest, skipped, time: start.elapsed() }
+    /// Of a pack that began at `start` and left nothing out.
+    pub(crate) fn new(manifest: Manifest, start: Instant) -> Self {
+        Summary { manifest, skipped: BTreeMap::new(), excluded: 0, continued: 0, time: start.elapsed() }
+    }
+
+    /// Images that could not be decoded.
+    pub fn skipped(&self) -> usize {
+        self.skipped.values().sum()
     }
 
     /// Images in both splits.
@@ -47,8 +60,8 @@ impl Summary {
         self.manifest.train.shards.iter().chain(&self.manifest.val.shards).map(|shard| shard.bytes).sum()
     }
 
-    /// Images packed in a second.
+    /// Images packed in a second, of those that this pack dealt with.
     pub fn images_per_s(&self) -> f64 {
-        self.images() as f64 / self.time.as_secs_f64().max(1e-9)
+        (self.images() - self.continued) as f64 / self.time.as_secs_f64().max(1e-9)
     }
 }

@@ -117,7 +117,7 @@ impl Synthetic {
                 self.pack_shard(&mut writer, split, first, full.min(n - first), listener)?;
             }
         }
-        Ok(Summary::new(writer.finish()?, 0, start))
+        Ok(Summary::new(writer.finish()?, start))
     }
 
     fn pack_shard(
@@ -145,6 +145,7 @@ impl Synthetic {
             classes: Texture::ALL[..self.classes].iter().map(|texture| texture.name().to_string()).collect(),
             size: self.size,
             masks: true,
+            multi_label: false,
             source: format!("synthetic, seed {}", self.seed),
             preprocessing: format!("drawn at {0} x {0}", self.size),
         }

@@ -39,6 +39,9 @@ pub struct Manifest {
     pub mean: String,
     /// Whether every shard has a mask for each image.
     pub masks: bool,
+    /// Whether an image may show several classes, and every shard says of each which.
+    #[serde(default)]
+    pub multi_label: bool,
     /// Where the images came from.
     pub source: String,
     /// What was done to them.
@@ -54,7 +57,7 @@ pub struct Manifest {
 pub struct SplitEntry {
     /// Number of images.
     pub images: usize,
-    /// Images of each class.
+    /// Images of each class; an image that shows several counts for each.
     pub per_class: Vec<usize>,
     /// Its files, in order.
     pub shards: Vec<ShardEntry>,

@@ -10,6 +10,7 @@ use safetensors::tensor::{Metadata, TensorInfo, TensorView};
 use safetensors::{Dtype, SafeTensors};
 
 use super::manifest::{Manifest, ShardEntry};
+use super::presence;
 use crate::error::{Error, Result};
 
 /// Images in a full shard of records of side `S`: 1024, or fewer if their
@@ -31,6 +32,7 @@ pub(super) struct Shard {
     map: Mmap,
     images: Range<usize>,
     masks: Option<Range<usize>>,
+    presence: Option<Range<usize>>,
 }
 
 impl Shard {
@@ -56,7 +58,11 @@ impl Shard {
             return Err(bad(format!("record {row} has label {} but there are {classes} classes", labels[row])));
         }
         let masks = if manifest.masks { Some(place("masks", Dtype::U8, &[n, S, S])?) } else { None };
-        Ok((Shard { images, masks, map }, labels))
+        let presence = if manifest.multi_label { Some(place("presence", Dtype::U8, &[n, classes])?) } else { None };
+        if let Some(range) = &presence {
+            check_presence(&map[range.clone()], &labels, classes).map_err(bad)?;
+        }
+        Ok((Shard { images, masks, presence, map }, labels))
     }
 
     /// (n, S, S, 3)
@@ -68,6 +74,28 @@ impl Shard {
     pub(super) fn masks(&self) -> Option<&[u8]> {
         self.masks.clone().map(|range| &self.map[range])
     }
+
+    /// (n, C)
+    pub(super) fn presence(&self) -> Option<&[u8]> {
+        self.presence.clone().map(|range| &self.map[range])
+    }
+}
+
+/// Refuses values that mean nothing, and labels that are not what presence says.
+fn check_presence(
+    presence: &[u8], // (n, C)
+    labels: &[u16],  // (n)
+    classes: usize,
+) -> Result<(), String> {
+    for (row, (presence, &label)) in presence.chunks_exact(classes).zip(labels).enumerate() {
+        if let Some(c) = presence.iter().position(|&value| value > presence::DIFFICULT) {
+            return Err(format!("record {row} has the presence {} for class {c}: expected 0, 1 or 2", presence[c]));
+        }
+        if presence::label(presence) != Some(usize::from(label)) {
+            return Err(format!("record {row} has label {label}, which is not what its presence says"));
+        }
+    }
+    Ok(())
 }
 
 /// Where tensor `name` lies in the mapped file, if it is what it should be.
