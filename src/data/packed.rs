@@ -5,7 +5,8 @@
 //! OUT/mean.safetensors                  `mean` F32 [S,S,3]: per-pixel mean of the training split
 //! OUT/train/shard-00000.safetensors     `images` U8 [n,S,S,3], `labels` U16 [n], n <= 1024
 //! OUT/val/shard-00000.safetensors       and, for synthetic data, `masks` U8 [n,S,S];
-//!                                       where images show several classes, `presence` U8 [n,C] ([`presence`])
+//!                                       where images show several classes, `presence` U8 [n,C] ([`presence`]);
+//!                                       where they have names, `names` U8 [..], one a line
 //! ```
 //!
 //! [`PackWriter`] writes it: into a hidden sibling of OUT that is renamed at
@@ -26,12 +27,13 @@ mod journal;
 mod manifest;
 pub mod presence;
 mod shard;
+mod target;
 mod writer;
 
 pub use manifest::{FORMAT, MANIFEST, MAX_CLASSES, MAX_SIZE, Manifest, ShardEntry, SplitEntry, VERSION};
 pub use shard::shard_images;
-pub use writer::{PackWriter, Recipe, Start};
-pub(crate) use writer::{check_target, parent};
+pub(crate) use target::{check_target, parent};
+pub use writer::{Labels, PackWriter, Recipe, Start};
 
 use shard::Shard;
 
@@ -211,6 +213,16 @@ impl Records {
         let (shard, row) = self.place(i);
         let len = self.classes;
         shard.presence().map(|presence| &presence[row * len..(row + 1) * len])
+    }
+
+    /// The name of every image, relative to the data set it was packed from, as
+    /// `zfnet pack --exclude` takes them; none if they were packed without.
+    pub fn names(&self) -> Option<Vec<&str>> {
+        let mut names = Vec::with_capacity(self.len());
+        for shard in &self.shards {
+            names.extend(shard.names()?);
+        }
+        Some(names)
     }
 
     fn place(&self, i: usize) -> (&Shard, usize) {

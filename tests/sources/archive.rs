@@ -67,6 +67,10 @@ fn names_that_are_no_names_are_refused() {
     fs::write(class.join(OsStr::from_bytes(b"caf\xE9.jpg")), jpeg(1)).unwrap();
     let source = ImageFolder { dir: temp.path().to_path_buf(), hold_out: HOLD_OUT };
     refusal(&source, &["ant/caf", "not UTF-8", "rename"]);
+    fs::remove_dir_all(&class).unwrap();
+    fs::create_dir(&class).unwrap();
+    (0..2).for_each(|i| fs::write(class.join(format!("{i}\n.jpg")), jpeg(1)).unwrap());
+    refusal(&source, &["\\n.jpg\"", "line break", "rename"]);
 }
 
 #[test]

@@ -35,6 +35,14 @@ fn what_a_list_names_is_left_out_and_nothing_else_moves() {
         assert_eq!(records(&some, split), expected, "{split}");
     }
 
+    // The names that a data set keeps are those that a list takes.
+    let train = all.split(Split::Train).names().unwrap();
+    let bees: Vec<&str> = train.into_iter().filter(|name| name.starts_with("bee/")).collect();
+    assert_eq!(bees.len(), 6);
+    fs::write(&list, bees[1..].join("\n")).unwrap();
+    let (summary, said) = pack(&source, &with_list, &out("one bee")).unwrap();
+    assert_eq!((summary.excluded, said.as_str()), (5, ""));
+    assert_eq!(summary.manifest.train.per_class, [6, 1]);
     fs::write(&list, (0..9).map(|i| format!("ant/{i}.png\n")).collect::<String>()).unwrap();
     let none_left = pack(&source, &with_list, &out("none")).map(|_| ()).unwrap_err().to_string();
     says(&none_left, &["class \"ant\" has no image in train"]);

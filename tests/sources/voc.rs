@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use zfnet::data::augment::Crops;
 use zfnet::data::loader::{Loader, Order, SplitSource};
-use zfnet::data::packed::{Dataset, Manifest, PackWriter, Recipe, Split, presence};
+use zfnet::data::packed::{Dataset, Labels, Manifest, PackWriter, Recipe, Split, presence};
 use zfnet::data::sources::Voc2012;
 
 use super::{Files, S, jpeg, options, pack, records, refusal, same, says, shows};
@@ -85,6 +85,8 @@ fn presence_says_all_that_the_lists_say() {
         }
     }
     assert_eq!(dataset.manifest().train.per_class, [2, 2, 3]);
+    let names = TRAIN.map(|(name, _)| format!("JPEGImages/{name}.jpg"));
+    assert_eq!(dataset.split(Split::Train).names().unwrap(), names);
 
     let tar = temp.path().join("VOCtrainval_11-May-2012.tar");
     fs::write(&tar, voc().tar()).unwrap();
@@ -187,6 +189,15 @@ fn a_shard_s_presence_is_checked() {
         let message = Dataset::open(temp.path().join("out")).map(|_| ()).unwrap_err().to_string();
         says(&message, &[parts[0], parts[1], "shard-00000"]);
     }
+    let place = |text: &[u8]| bytes.windows(text.len()).position(|window| window == text).unwrap();
+    let at = place(b".jpg\nJPEGImages") + 4;
+    for (value, says_so) in [(b' ', "4 names for 5 images"), (0xFF, "not UTF-8")] {
+        let mut bytes = bytes.clone();
+        bytes[at] = value;
+        fs::write(&shard, bytes).unwrap();
+        let message = Dataset::open(temp.path().join("out")).map(|_| ()).unwrap_err().to_string();
+        says(&message, &[says_so, "shard-00000"]);
+    }
     let recipe = Recipe {
         classes: CLASSES.map(String::from).to_vec(),
         size: 1,
@@ -196,7 +207,10 @@ fn a_shard_s_presence_is_checked() {
         preprocessing: "none".into(),
     };
     let mut writer = PackWriter::create(&temp.path().join("set"), recipe, false).unwrap();
-    let message = writer.write_multi_label_shard(Split::Train, &[0; 6], &[1, 0, 0, 0, 0, 0]).unwrap_err().to_string();
+    let message = writer
+        .write_named_shard(Split::Train, &[0; 6], Labels::Several(&[1, 0, 0, 0, 0, 0]), &["a", "b"])
+        .unwrap_err()
+        .to_string();
     says(&message, &["image 1", "no class"]);
     assert!(writer.write_shard(Split::Train, &[0; 3], &[1], None).is_err(), "an image without presence was taken");
 }
@@ -213,5 +227,6 @@ fn data_sets_of_before_have_one_label_an_image() {
     fs::write(&manifest, old).unwrap();
     let dataset = Dataset::open(&out).unwrap();
     assert_eq!(dataset.split(Split::Train).presence(0), None);
+    assert_eq!(dataset.split(Split::Train).names(), None);
     assert!(!Manifest::read(&out).unwrap().multi_label);
 }

@@ -33,7 +33,11 @@ pub(super) struct Shard {
     images: Range<usize>,
     masks: Option<Range<usize>>,
     presence: Option<Range<usize>>,
+    names: Option<Range<usize>>,
 }
+
+/// What stands between two names.
+pub(super) const NEW_LINE: &str = "\n";
 
 impl Shard {
     /// Maps and checks the shard of `entry`; gives its labels, too.
@@ -62,7 +66,18 @@ impl Shard {
         if let Some(range) = &presence {
             check_presence(&map[range.clone()], &labels, classes).map_err(bad)?;
         }
-        Ok((Shard { images, masks, presence, map }, labels))
+        let names = match tensors.tensor("names") {
+            Ok(view) => Some(place("names", Dtype::U8, &[view.data().len()])?),
+            Err(_) => None,
+        };
+        if let Some(range) = &names {
+            let text = str::from_utf8(&map[range.clone()]).map_err(|_| bad("`names` is not UTF-8".into()))?;
+            let found = text.split(NEW_LINE).count();
+            if found != n {
+                return Err(bad(format!("it has {found} names for {n} images")));
+            }
+        }
+        Ok((Shard { images, masks, presence, names, map }, labels))
     }
 
     /// (n, S, S, 3)
@@ -78,6 +93,13 @@ impl Shard {
     /// (n, C)
     pub(super) fn presence(&self) -> Option<&[u8]> {
         self.presence.clone().map(|range| &self.map[range])
+    }
+
+    /// The n names, if there are any.
+    pub(super) fn names(&self) -> Option<impl Iterator<Item = &str>> {
+        let bytes = &self.map[self.names.clone()?];
+        // Checked when the shard was opened.
+        Some(str::from_utf8(bytes).unwrap_or_default().split(NEW_LINE))
     }
 }
 

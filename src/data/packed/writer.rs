@@ -5,7 +5,6 @@
 //! folder behind; the next one to the same OUT goes on in it, if it keeps a
 //! journal and nothing has changed, or takes it away.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,13 +16,10 @@ use serde::de::DeserializeOwned;
 
 use super::journal::{JOURNAL, Journal};
 use super::manifest::{FORMAT, MANIFEST, Manifest, ShardEntry, SplitEntry, VERSION};
-use super::shard::{self, Tensor, shard_images};
+use super::shard::{self, NEW_LINE, Tensor, shard_images};
+use super::target::{LOCK, MEAN, check_target, clear, lock_folder, parent, sibling, sync_folder};
 use super::{Split, presence};
 use crate::error::{Error, Result};
-use crate::lock::lock;
-
-const MEAN: &str = "mean.safetensors";
-const LOCK: &str = "lock";
 
 /// What is known about a data set before its images are.
 #[derive(Clone, Debug)]
@@ -40,6 +36,15 @@ pub struct Recipe {
     pub source: String,
     /// What is done to them.
     pub preprocessing: String,
+}
+
+/// The classes of the images of a shard.
+#[derive(Clone, Copy, Debug)]
+pub enum Labels<'a> {
+    /// One each: (n).
+    One(&'a [u16]),
+    /// What is known of each class ([`presence`]): (n, C). The one label is [`presence::label`].
+    Several(&'a [u8]),
 }
 
 /// How [`PackWriter::resume`] began.
@@ -181,23 +186,29 @@ impl PackWriter {
         labels: &[u16],       // (n)
         masks: Option<&[u8]>, // (n, S, S)
     ) -> Result<()> {
-        self.append(split, images, labels, masks, None)
+        self.append(split, images, labels, masks, None, None)
     }
 
-    /// The same where an image may show several classes; its label is [`presence::label`].
-    pub fn write_multi_label_shard(
+    /// The same for images that have names, and may show several classes.
+    pub fn write_named_shard(
         &mut self,
         split: Split,
-        images: &[u8],   // (n, S, S, 3)
-        presence: &[u8], // (n, C)
+        images: &[u8], // (n, S, S, 3)
+        labels: Labels,
+        names: &[&str], // (n)
     ) -> Result<()> {
-        let rows = presence.chunks_exact(self.manifest.classes.len()).enumerate();
-        let label = |(row, presence): (usize, &[u8])| {
-            let label = presence::label(presence).and_then(|label| u16::try_from(label).ok());
-            label.ok_or_else(|| Error::shape("pack", format!("image {row} of a shard shows no class")))
-        };
-        let labels = rows.map(label).collect::<Result<Vec<u16>>>()?;
-        self.append(split, images, &labels, None, Some(presence))
+        match labels {
+            Labels::One(labels) => self.append(split, images, labels, None, None, Some(names)),
+            Labels::Several(presence) => {
+                let rows = presence.chunks_exact(self.manifest.classes.len()).enumerate();
+                let label = |(row, presence): (usize, &[u8])| {
+                    let label = presence::label(presence).and_then(|label| u16::try_from(label).ok());
+                    label.ok_or_else(|| Error::shape("pack", format!("image {row} of a shard shows no class")))
+                };
+                let labels = rows.map(label).collect::<Result<Vec<u16>>>()?;
+                self.append(split, images, &labels, None, Some(presence), Some(names))
+            }
+        }
     }
 
     fn append(
@@ -207,11 +218,13 @@ impl PackWriter {
         labels: &[u16],          // (n)
         masks: Option<&[u8]>,    // (n, S, S)
         presence: Option<&[u8]>, // (n, C)
+        names: Option<&[&str]>,  // (n)
     ) -> Result<()> {
         let (n, S, C) = (labels.len(), self.manifest.size, self.manifest.classes.len());
         let fits = images.len() == n * S * S * 3
             && masks.map(<[u8]>::len) == self.manifest.masks.then_some(n * S * S)
             && presence.map(<[u8]>::len) == self.manifest.multi_label.then_some(n * C)
+            && names.is_none_or(|names| names.len() == n && !names.iter().any(|name| name.contains(NEW_LINE)))
             && n <= shard_images(S)
             && labels.iter().all(|&label| usize::from(label) < C);
         if !fits {
@@ -222,6 +235,7 @@ impl PackWriter {
         }
         let file = format!("{split}/shard-{:05}.safetensors", self.manifest.split(split).shards.len());
         let label_bytes: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+        let names = names.map(|names| names.join(NEW_LINE));
         let tensor = |name, dtype, shape, bytes| Tensor { name, dtype, shape, bytes };
         let mut tensors = vec![
             tensor("labels", Dtype::U16, vec![n], &label_bytes[..]),
@@ -229,6 +243,7 @@ impl PackWriter {
         ];
         tensors.extend(masks.map(|masks| tensor("masks", Dtype::U8, vec![n, S, S], masks)));
         tensors.extend(presence.map(|presence| tensor("presence", Dtype::U8, vec![n, C], presence)));
+        tensors.extend(names.as_ref().map(|names| tensor("names", Dtype::U8, vec![names.len()], names.as_bytes())));
         let (bytes, crc32) = shard::write(&self.temp.join(&file), &tensors)?;
 
         if split == Split::Train {
@@ -335,81 +350,4 @@ impl Drop for PackWriter {
             let _ = fs::remove_dir_all(&self.temp);
         }
     }
-}
-
-/// Refuses an `out` that the pack would have to destroy.
-pub(crate) fn check_target(out: &Path, force: bool) -> Result<()> {
-    let Ok(entries) = fs::read_dir(out) else {
-        if out.exists() {
-            return Err(Error::Usage(format!("{} is a file: name a folder for the data set", out.display())));
-        }
-        return Ok(());
-    };
-    let ours = [MANIFEST, MEAN, LOCK, JOURNAL, Split::Train.name(), Split::Val.name()];
-    let mut has_manifest = false;
-    for entry in entries {
-        let name = entry.map_err(Error::io("read", out))?.file_name();
-        has_manifest |= name == OsStr::new(MANIFEST);
-        if !ours.iter().any(|own| name == OsStr::new(own)) {
-            return Err(Error::Usage(format!(
-                "{} holds {}, which is no part of a data set: choose another folder",
-                out.display(),
-                Path::new(&name).display()
-            )));
-        }
-    }
-    let empty = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
-    match (empty, has_manifest, force) {
-        (true, ..) | (_, true, true) => Ok(()),
-        (_, true, false) => Err(Error::Usage(format!(
-            "{} is a data set already: choose another folder, or replace it with --force",
-            out.display()
-        ))),
-        (_, false, _) => {
-            Err(Error::Usage(format!("{} is not empty and has no {MANIFEST}: choose another folder", out.display())))
-        }
-    }
-}
-
-/// Takes the lock inside the working folder, or says who has it.
-fn lock_folder(temp: &Path, out: &Path) -> Result<File> {
-    lock(&temp.join(LOCK), || Error::Usage(format!("another pack to {} is running: wait for it to end", out.display())))
-}
-
-/// Removes what an interrupted pack left behind.
-fn clear(temp: &Path) -> Result<()> {
-    for entry in fs::read_dir(temp).map_err(Error::io("read", temp))? {
-        let path = entry.map_err(Error::io("read", temp))?.path();
-        if path.is_dir() && !path.is_symlink() {
-            fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
-        } else if path.file_name() != Some(OsStr::new(LOCK)) {
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-        }
-    }
-    Ok(())
-}
-
-/// `.NAME.suffix` beside `out`.
-fn sibling(out: &Path, suffix: &str) -> Result<PathBuf> {
-    let name = out
-        .file_name()
-        .ok_or_else(|| Error::Usage(format!("\"{}\" does not name a folder for the data set", out.display())))?;
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(".");
-    hidden.push(suffix);
-    Ok(parent(out).join(hidden))
-}
-
-/// The folder that `out` is or will be in.
-pub(crate) fn parent(out: &Path) -> &Path {
-    match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// Makes a folder's entries durable.
-fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))
 }

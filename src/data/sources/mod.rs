@@ -155,6 +155,9 @@ impl Inventory {
         if let Some(item) = self.train.iter().chain(&self.val).find(|item| !names.insert(item.name.as_str())) {
             return wrong(format!("{} is listed twice: take one of them out", item.name));
         }
+        if let Some(item) = self.train.iter().chain(&self.val).find(|item| item.name.contains('\n')) {
+            return wrong(format!("the name {:?} has a line break in it: rename the file", item.name));
+        }
         for split in Split::ALL {
             let mut empty = vec![true; self.classes.len()];
             for item in self.split(split) {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::exclude::exclude;
 use super::{Coding, Inventory, Item, Source};
 use crate::data::decode::{Rgb, decode};
-use crate::data::packed::{self, PackWriter, Recipe, Split, Start, shard_images};
+use crate::data::packed::{self, Labels, PackWriter, Recipe, Split, Start, shard_images};
 use crate::data::report::{Event, Listener, Summary};
 use crate::data::resize::centre_square;
 use crate::error::{Error, Result};
@@ -203,13 +203,16 @@ impl Packing<'_> {
             }
         }
         let images = &images[..kept.len() * record];
-        if self.inventory.multi_label {
-            let presence: Vec<u8> = kept.iter().flat_map(|item| item.presence.iter().copied()).collect();
-            self.writer.write_multi_label_shard(split, images, &presence)?;
+        let names: Vec<&str> = kept.iter().map(|item| item.name.as_str()).collect();
+        let (presence, one): (Vec<u8>, Vec<u16>);
+        let labels = if self.inventory.multi_label {
+            presence = kept.iter().flat_map(|item| item.presence.iter().copied()).collect();
+            Labels::Several(&presence)
         } else {
-            let labels: Vec<u16> = kept.iter().map(|item| item.label).collect();
-            self.writer.write_shard(split, images, &labels, None)?;
-        }
+            one = kept.iter().map(|item| item.label).collect();
+            Labels::One(&one)
+        };
+        self.writer.write_named_shard(split, images, labels, &names)?;
         self.progress.taken[split as usize] += items.len();
         self.writer.save(&self.progress)?;
         Ok(Ended::Done)
