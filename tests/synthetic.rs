@@ -6,7 +6,7 @@ use zfnet::data::packed::{Dataset, Split};
 use zfnet::data::synthetic::{Drawing, Synthetic, Texture};
 
 fn small() -> Synthetic {
-    Synthetic { classes: 10, train: 31, val: 13, size: 48, seed: 5, force: false }
+    Synthetic { classes: 10, first: 0, train: 31, val: 13, size: 48, seed: 5, force: false }
 }
 
 fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
@@ -112,9 +112,24 @@ fn settings_that_cannot_be_drawn_are_refused() {
         assert!(message.contains(part), "{message}");
     };
     refuse(Synthetic { classes: 11, ..small() }, "11 classes: expected 2 to 10");
+    refuse(Synthetic { classes: 4, first: 7, ..small() }, "4 classes from class 7 on: there are 10");
     refuse(Synthetic { classes: 1, ..small() }, "1 classes");
     refuse(Synthetic { size: 31, ..small() }, "31 px");
     refuse(Synthetic { val: 9, ..small() }, "9 validation images");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     assert_eq!(Texture::ALL.map(Texture::name).iter().collect::<std::collections::HashSet<_>>().len(), 10);
+}
+
+/// The classes from `first` on are drawn as they are among all, by the names they have there.
+#[test]
+fn a_choice_of_classes_is_drawn_as_among_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let some = Synthetic { classes: 3, first: 4, train: 5, val: 4, ..small() };
+    let out = dir.path().join("set");
+    some.pack(&out, &|_| {}).unwrap();
+    let names: Vec<_> = Texture::ALL[4..7].iter().map(|texture| texture.name()).collect();
+    assert_eq!(Dataset::open(&out).unwrap().classes(), names);
+    // Class 4 + i % 3 here, i % 10 there: where they agree the draws are the same, and so is the image.
+    let same = (0..30).find(|i| 4 + i % 3 == i % 10).unwrap();
+    assert_eq!(some.draw(Split::Train, same).image, small().draw(Split::Train, same).image);
 }

@@ -31,8 +31,10 @@ pub use texture::Texture;
 /// How to draw a synthetic data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Synthetic {
-    /// Number of classes, 2 to 10: the first so many of [`Texture::ALL`].
+    /// Number of classes, 2 to 10: so many of [`Texture::ALL`], from `first` on.
     pub classes: usize,
+    /// The first of them, counted from 0.
+    pub first: usize,
     /// Number of training images.
     pub train: usize,
     /// Number of validation images.
@@ -47,7 +49,7 @@ pub struct Synthetic {
 
 impl Default for Synthetic {
     fn default() -> Self {
-        Synthetic { classes: 8, train: 6000, val: 400, size: 72, seed: 1, force: false }
+        Synthetic { classes: 8, first: 0, train: 6000, val: 400, size: 72, seed: 1, force: false }
     }
 }
 
@@ -72,6 +74,10 @@ impl Synthetic {
         let wrong = |reason: String| Err(Error::Usage(format!("synthetic data: {reason}")));
         if !(2..=most).contains(&self.classes) {
             return wrong(format!("{} classes: expected 2 to {most}", self.classes));
+        }
+        if self.first > most - self.classes {
+            let (classes, first) = (self.classes, self.first);
+            return wrong(format!("{classes} classes from class {first} on: there are {most}, counted from 0"));
         }
         if self.size < MIN_SIZE {
             return wrong(format!("records of {} px: expected {MIN_SIZE} or more", self.size));
@@ -100,7 +106,7 @@ impl Synthetic {
         image: &mut [u8], // (S, S, 3)
         mask: &mut [u8],  // (S, S)
     ) {
-        let texture = Texture::ALL[index % self.classes];
+        let texture = Texture::ALL[self.first + index % self.classes];
         let draws = draws::Draws::new(self.seed, split, index);
         scene::paint(draws, texture, self.size, image, mask);
     }
@@ -142,7 +148,10 @@ impl Synthetic {
 
     fn recipe(&self) -> Recipe {
         Recipe {
-            classes: Texture::ALL[..self.classes].iter().map(|texture| texture.name().to_string()).collect(),
+            classes: Texture::ALL[self.first..][..self.classes]
+                .iter()
+                .map(|texture| texture.name().to_string())
+                .collect(),
             size: self.size,
             masks: true,
             multi_label: false,

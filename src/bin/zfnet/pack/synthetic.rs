@@ -15,6 +15,9 @@ pub struct Args {
     /// Number of classes, 2 to 10
     #[arg(long, default_value_t = Synthetic::default().classes)]
     classes: usize,
+    /// The first of them, counted from 0: with it two data sets need share no class
+    #[arg(long, default_value_t = Synthetic::default().first)]
+    first: usize,
     /// Number of training images
     #[arg(long, default_value_t = Synthetic::default().train)]
     train: usize,
@@ -32,8 +35,8 @@ pub struct Args {
 impl Args {
     /// Draws and packs.
     pub(super) fn pack(&self, progress: &Progress) -> Result<Summary> {
-        let &Args { ref target, classes, train, val, size, seed } = self;
-        let pack = Synthetic { classes, train, val, size, seed, force: target.force };
+        let &Args { ref target, classes, first, train, val, size, seed } = self;
+        let pack = Synthetic { classes, first, train, val, size, seed, force: target.force };
         pack.pack(&target.out, &|event| progress.hear(event))
     }
 }
