@@ -18,6 +18,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -26,6 +27,7 @@ use crate::error::{Error, Result};
 mod journal;
 mod manifest;
 pub mod presence;
+mod select;
 mod shard;
 mod target;
 mod writer;
@@ -131,6 +133,13 @@ impl Dataset {
         }
     }
 
+    /// What tells the images of `split` from others: a checksum of its shards' checksums.
+    pub fn fingerprint(&self, split: Split) -> u32 {
+        let mut crc = crc32fast::Hasher::new();
+        self.manifest.split(split).shards.iter().for_each(|shard| crc.update(shard.crc32.as_bytes()));
+        crc.finalize()
+    }
+
     /// Reads every shard and compares it with its checksum.
     pub fn verify(&self) -> Result<()> {
         let entries: Vec<&ShardEntry> =
@@ -149,27 +158,27 @@ impl Dataset {
     }
 }
 
-/// The images of one split, in the order in which they were packed.
+/// The images of one split, in the order in which they were packed or selected.
 #[derive(Debug)]
 pub struct Records {
     size: usize,
     classes: usize,
-    shards: Vec<Shard>,
-    /// Index of each shard's first image, and behind the last one their number.
-    starts: Vec<usize>,
+    shards: Vec<Arc<Shard>>,
+    /// Shard and row of each image.
+    places: Vec<(u32, u32)>,
     labels: Vec<u16>,
 }
 
 impl Records {
     fn open(root: &Path, manifest: &Manifest, split: Split) -> Result<Self> {
-        let (mut shards, mut starts, mut labels) = (Vec::new(), vec![0], Vec::new());
-        for entry in &manifest.split(split).shards {
+        let (mut shards, mut places, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+        for (s, entry) in manifest.split(split).shards.iter().enumerate() {
             let (shard, shard_labels) = Shard::open(root, entry, manifest)?;
+            places.extend((0..shard_labels.len()).map(|row| (s as u32, row as u32)));
             labels.extend(shard_labels);
-            starts.push(labels.len());
-            shards.push(shard);
+            shards.push(Arc::new(shard));
         }
-        Ok(Records { size: manifest.size, classes: manifest.classes.len(), shards, starts, labels })
+        Ok(Records { size: manifest.size, classes: manifest.classes.len(), shards, places, labels })
     }
 
     /// Number of images.
@@ -218,16 +227,13 @@ impl Records {
     /// The name of every image, relative to the data set it was packed from, as
     /// `zfnet pack --exclude` takes them; none if they were packed without.
     pub fn names(&self) -> Option<Vec<&str>> {
-        let mut names = Vec::with_capacity(self.len());
-        for shard in &self.shards {
-            names.extend(shard.names()?);
-        }
-        Some(names)
+        let of_shards: Vec<Vec<&str>> =
+            self.shards.iter().map(|shard| Some(shard.names()?.collect())).collect::<Option<_>>()?;
+        self.places.iter().map(|&(shard, row)| of_shards[shard as usize].get(row as usize).copied()).collect()
     }
 
     fn place(&self, i: usize) -> (&Shard, usize) {
-        // Every shard holds at least one image, so `starts` grows strictly.
-        let shard = self.starts.partition_point(|&start| start <= i) - 1;
-        (&self.shards[shard], i - self.starts[shard])
+        let (shard, row) = self.places[i];
+        (&self.shards[shard as usize], row as usize)
     }
 }

@@ -42,6 +42,15 @@ impl Model {
         net.set_source(self.checkpoint.header.record, &self.checkpoint.mean.data)?;
         Ok(net)
     }
+
+    /// What tells this network from others: a checksum of configuration, weights and mean image.
+    pub fn fingerprint(&self) -> u32 {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(self.checkpoint.header.config.as_bytes());
+        let tensors = self.checkpoint.weights.iter().chain([&self.checkpoint.mean]);
+        tensors.for_each(|tensor| crc.update(bytemuck::cast_slice(&tensor.data)));
+        crc.finalize()
+    }
 }
 
 /// The file of checkpoint `which`, with advice if there is none.

@@ -11,6 +11,15 @@ use crate::error::{Error, Result};
 /// over the old file, and the folder flushed too. On any failure (full disk,
 /// unwritable folder) the old file stands as it was and the temporary one is gone.
 pub fn replace_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    replace_with(path, |file, temporary| {
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        write(&mut out).and_then(|()| out.flush()).map_err(Error::io("write", temporary))
+    })
+}
+
+/// The same for a file that is not written from its first byte to its last. `write` gets the
+/// temporary file and its path.
+pub fn replace_with(path: &Path, write: impl FnOnce(&mut File, &Path) -> Result<()>) -> Result<()> {
     let temporary = temporary_of(path);
     let result = write_synced(&temporary, write)
         .and_then(|()| fs::rename(&temporary, path).map_err(Error::io("rename a finished file to", path)))
@@ -29,11 +38,10 @@ fn temporary_of(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn write_synced(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let file = File::create(path).map_err(Error::io("create", path))?;
-    let mut out = BufWriter::with_capacity(1 << 20, file);
-    write(&mut out).and_then(|()| out.flush()).map_err(Error::io("write", path))?;
-    out.get_ref().sync_all().map_err(Error::io("flush to disk", path))
+fn write_synced(path: &Path, write: impl FnOnce(&mut File, &Path) -> Result<()>) -> Result<()> {
+    let mut file = File::create(path).map_err(Error::io("create", path))?;
+    write(&mut file, path)?;
+    file.sync_all().map_err(Error::io("flush to disk", path))
 }
 
 /// Makes the rename itself survive a power cut. Only Unix can flush a folder.
