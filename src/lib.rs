@@ -8,6 +8,7 @@
 //! | bench | [`mod@bench`] | times of the network and its operations, against the machine's roof |
 //! | report | [`report`] | figures |
 //! | understand | [`understand`] | strongest activations, and their projections to pixels |
+//! | transfer | [`transfer`] | frozen features, softmax and linear-SVM probes |
 //! | train | [`train`] | loop, schedule, checkpoints, metrics |
 //! | net | [`net`] | network description, presets, forward and backward walk |
 //! | ops | [`ops`] | one folder per operation: formula, sizes, implementations |
@@ -47,4 +48,5 @@ pub mod philox;
 pub mod report;
 pub mod tensor;
 pub mod train;
+pub mod transfer;
 pub mod understand;

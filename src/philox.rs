@@ -41,6 +41,8 @@ pub enum Purpose {
     Maps = 7,
     /// Places of an image that a figure looks at.
     Places = 8,
+    /// Which images a protocol learns from; the lane is the fold.
+    Protocol = 9,
 }
 
 /// A family of draws that share seed, purpose and lane.

@@ -51,3 +51,4 @@ mod synthetic;
 mod top;
 mod train;
 mod trajectory;
+mod transfer;

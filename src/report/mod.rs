@@ -14,6 +14,7 @@
 //! | [`evolution`] | Fig 4: the strongest activation of a map through the epochs |
 //! | [`invariance`] | distances of features under translation, scale and rotation |
 //! | [`correspondence`] | the same part on different images, against random places |
+//! | [`probe`] | Fig 7: accuracy of classifiers on frozen features |
 //! | [`occluder`] | what a movable occluder needs |
 //! | [`page`] | the HTML page of a run |
 
@@ -31,4 +32,5 @@ pub mod occluder;
 pub mod occlusion;
 pub mod page;
 pub mod plot;
+pub mod probe;
 pub mod top9;

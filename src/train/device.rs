@@ -59,6 +59,16 @@ impl Device {
         }
     }
 
+    /// The same device computing in f32.
+    pub fn in_f32(self) -> Self {
+        match self {
+            Device::Cpu => Device::Cpu,
+            Device::Cuda(ordinal, _) => Device::Cuda(ordinal, Precision::F32),
+            #[cfg(feature = "emulator")]
+            Device::Emulator(_) => Device::Emulator(Precision::F32),
+        }
+    }
+
     /// By how much it rounds the operands of products: 0 for f32.
     pub fn operand_roundoff(self) -> f64 {
         match self {

@@ -18,6 +18,7 @@ mod machine;
 mod pack;
 mod predict;
 mod print;
+mod probe;
 mod report;
 mod table;
 mod terminal;
@@ -43,6 +44,7 @@ enum Command {
     Gradcheck(gradcheck::Args),
     Kernels(kernels::Args),
     Visualize(visualize::Args),
+    Probe(probe::Args),
     Report(report::Args),
     Bench(bench::Args),
 }
@@ -59,6 +61,7 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Gradcheck(args) => gradcheck::run(args),
         Command::Kernels(args) => kernels::run(args),
         Command::Visualize(args) => visualize::run(args),
+        Command::Probe(args) => probe::run(args),
         Command::Report(args) => report::run(args),
         Command::Bench(args) => bench::run(args),
     }
