@@ -59,7 +59,7 @@ pub struct Training {
     pub cost: f64,
     /// Its objective on all training images.
     pub objective: f64,
-    /// Bound on the relative error of that.
+    /// Bound on how far above the minimum the optimiser left it, relative to it.
     pub gap: f64,
     /// Iterations of the optimiser.
     pub iterations: usize,

@@ -30,7 +30,7 @@ use crate::ops::Backend;
 use crate::transfer::product::{Scaled, combine, gram};
 
 /// Square of the length at which an image counts as spanned by the others, in units of the
-/// mean square: above the error of the Gram matrix, about 1e-7.
+/// mean square: above the error of the Gram matrix, which is some 1e-8.
 const TOLERANCE: f64 = 1e-6;
 
 /// The training images in their coordinates.

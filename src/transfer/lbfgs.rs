@@ -69,7 +69,8 @@ pub fn minimise(
     let mut iterations = 0;
     while gap(&at) > tolerance && iterations < ITERATIONS {
         let mut p = memory.direction(&at.gradient);
-        if !(dot(&p, &at.gradient) < 0.0) {
+        if dot(&p, &at.gradient) >= 0.0 {
+            // Rounding has spoilt the memory.
             memory = Memory::default();
             p = memory.direction(&at.gradient);
         }
@@ -110,7 +111,7 @@ fn search(
     for _ in 0..TRIALS {
         to.x.iter_mut().zip(&from.x).zip(p).for_each(|((to, from), p)| *to = from + step * p);
         to.value = f(&to.x, &mut to.gradient)?;
-        if !(to.value <= from.value + DECREASE * step * slope) {
+        if to.value.is_nan() || to.value > from.value + DECREASE * step * slope {
             high = step;
         } else if dot(p, &to.gradient) < SLOPE * slope {
             low = step;

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! The bias of softmax is free, as in scikit-learn's `LogisticRegression`; that of the SVM is
-//! the weight of one more feature that is always 1, as in `LinearSVC` with `intercept_scaling`
-//! 1. (With two classes `LogisticRegression` has one weight vector where we have two, w and -w:
-//! our C is its 2 C.) C is called cost here, for the classes are C in number.
+//! the weight of one more feature that is always 1, as in `LinearSVC` with an
+//! `intercept_scaling` of 1. With two classes `LogisticRegression` has one weight vector where
+//! we have two, w and -w: our C is its 2 C. In the code C is called cost, for the classes are
+//! C in number.
 //!
 //! Everything is in f64: the product over the coordinates is the network's own, the images'
 //! losses are added up in their order.
@@ -48,6 +49,26 @@ impl Classifier {
     /// Whether the bias is regularised.
     pub fn regularises_bias(self) -> bool {
         self == Classifier::Svm
+    }
+
+    /// What the objective charges for weights and biases.
+    fn regularisation(self, w: impl Iterator<Item = f64>, b: &[f64]) -> f64 {
+        let held = if self.regularises_bias() { b.iter().map(|b| b * b).sum() } else { 0.0 };
+        0.5 * (w.map(|w| w * w).sum::<f64>() + held)
+    }
+
+    /// f of weights `w` and biases `b` that give the images of classes `labels` the scores `z`.
+    pub fn objective(
+        self,
+        cost: f64,
+        w: &[f32],
+        b: &[f64], // (C)
+        z: &[f64], // (n, C)
+        labels: &[usize],
+    ) -> f64 {
+        let mut dz = vec![0.0; b.len()];
+        let loss: f64 = z.chunks_exact(b.len()).zip(labels).map(|(z, &t)| self.loss(z, t, &mut dz)).sum();
+        self.regularisation(w.iter().map(|&w| w.into()), b) + cost * loss
     }
 
     /// Loss of one image of class `t` with scores `z` (C); its derivatives go to `dz` (C).
@@ -141,7 +162,6 @@ impl<'a> Objective<'a> {
         dw.iter_mut().zip(w).zip(&self.dw).for_each(|((dw, w), loss)| *dw = w + loss);
         let held = if classifier.regularises_bias() { 1.0 } else { 0.0 };
         db.iter_mut().zip(b).zip(&self.db).for_each(|((db, b), loss)| *db = held * b + loss);
-        let square = |v: &[f64]| v.iter().map(|v| v * v).sum::<f64>();
-        Ok(0.5 * square(w) + 0.5 * held * square(b) + losses.iter().sum::<f64>())
+        Ok(classifier.regularisation(w.iter().copied(), b) + losses.iter().sum::<f64>())
     }
 }

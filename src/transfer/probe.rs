@@ -42,9 +42,9 @@ pub struct Fit {
     pub weights: Vec<f32>,
     /// Biases: (C).
     pub bias: Vec<f64>,
-    /// Its objective on all training images.
+    /// Its objective on the features of all training images.
     pub objective: f64,
-    /// Bound on the relative error of `objective`.
+    /// Bound on how far above the minimum the optimiser left it, relative to it.
     pub gap: f64,
     /// Iterations of the last training.
     pub iterations: usize,
@@ -93,20 +93,34 @@ impl<'a> Probe<'a> {
     pub fn fit<B: Backend>(&self, backend: &mut B, classifier: Classifier, cost: f64) -> Result<Fit> {
         let all: Vec<usize> = (0..self.fold.train.len()).collect();
         let labels = self.classes_at(&all);
-        let Minimum { x, value, gap, iterations } = self.minimum(classifier, cost, &self.basis.z, &labels, None)?;
+        let Minimum { x, gap, iterations, .. } = self.minimum(classifier, cost, &self.basis.z, &labels, None)?;
         let (v, bias) = x.split_at(self.C * self.basis.r);
         let images = Scaled { x: self.x, rows: &self.fold.train, scaling: &self.scaling };
         let weights = self.basis.weights(backend, images, v, self.C)?;
-        Ok(Fit { classifier, cost, weights, bias: bias.to_vec(), objective: value, gap, iterations })
+        let z = self.scores_on_features(backend, &self.fold.train, &weights, bias)?;
+        let objective = classifier.objective(cost, &weights, bias, &z, &labels);
+        Ok(Fit { classifier, cost, weights, bias: bias.to_vec(), objective, gap, iterations })
     }
 
     /// Mean per-class accuracy of `fit` on the images to judge by.
     pub fn judge<B: Backend>(&self, backend: &mut B, fit: &Fit) -> Result<f64> {
-        let images = Scaled { x: self.x, rows: &self.fold.test, scaling: &self.scaling };
-        let mut z = scores(backend, images, &fit.weights, self.C)?;
-        z.chunks_exact_mut(self.C).for_each(|z| z.iter_mut().zip(&fit.bias).for_each(|(z, b)| *z += b));
+        let z = self.scores_on_features(backend, &self.fold.test, &fit.weights, &fit.bias)?;
         let labels: Vec<usize> = self.fold.test.iter().map(|&i| self.labels[i].into()).collect();
         Ok(mean_accuracy(&z, &labels, self.C))
+    }
+
+    /// Scores of the images `rows`: (rows, C).
+    fn scores_on_features<B: Backend>(
+        &self,
+        backend: &mut B,
+        rows: &[usize],
+        weights: &[f32], // (C, d)
+        bias: &[f64],    // (C)
+    ) -> Result<Vec<f64>> {
+        let images = Scaled { x: self.x, rows, scaling: &self.scaling };
+        let mut z = scores(backend, images, weights, self.C)?;
+        z.chunks_exact_mut(self.C).for_each(|z| z.iter_mut().zip(bias).for_each(|(z, b)| *z += b));
+        Ok(z)
     }
 
     /// Classes of the training images at `positions`.

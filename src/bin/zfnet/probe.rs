@@ -118,10 +118,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     fs::create_dir_all(&out).map_err(Error::io("create", &out))?;
     let mut probe = new_probe(args, &model, &data).with_earlier(&out)?;
     let mut terminal = Terminal::new()?;
-    if args.from_scratch {
-        from_scratch(args, device, &model, &data, &folds, &out, &mut terminal, &mut probe)?;
-    } else {
-        on_layers(args, device, &model, &data, &folds, &out, &mut terminal, &mut probe)?;
+    let task = Task { args, device, model: &model, data: &data, folds: &folds, out: &out };
+    match args.from_scratch {
+        true => task.train_scratch(&mut terminal, &mut probe)?,
+        false => task.on_layers(&mut terminal, &mut probe)?,
     }
     drop(terminal);
     match args.json {
@@ -155,43 +155,67 @@ fn new_probe(args: &Args, model: &Model, data: &Dataset) -> Probe {
     }
 }
 
-/// Classifiers on frozen layers.
-fn on_layers(
-    args: &Args,
+/// What is asked for, opened and checked.
+struct Task<'a> {
+    args: &'a Args,
     device: Device,
-    model: &Model,
-    data: &Dataset,
-    folds: &[Fold],
-    out: &Path,
-    terminal: &mut Terminal,
-    probe: &mut Probe,
-) -> anyhow::Result<()> {
-    let layers = Retained::choose(&model.plan, &args.layers)?;
-    let subject = format!("{}, {device}", probe.subject);
-    let path = out.join("features.safetensors");
-    let features = match Features::open(&path, &subject, &layers)? {
-        Some(features) => {
-            talk!("the features in {} are taken as they are", path.display());
-            features
+    model: &'a Model,
+    data: &'a Dataset,
+    folds: &'a [Fold],
+    out: &'a Path,
+}
+
+impl Task<'_> {
+    /// Classifiers on frozen layers.
+    fn on_layers(&self, terminal: &mut Terminal, probe: &mut Probe) -> anyhow::Result<()> {
+        let Task { args, device, model, data, folds, out } = *self;
+        let layers = Retained::choose(&model.plan, &args.layers)?;
+        let subject = format!("{}, {device}", probe.subject);
+        let path = out.join("features.safetensors");
+        let features = match Features::open(&path, &subject, &layers)? {
+            Some(features) => {
+                talk!("the features in {} are taken as they are", path.display());
+                features
+            }
+            None => {
+                talk!("features of {} images: {}", data.images(), table::bytes(bytes(&layers, data.images())));
+                device.run(Extract { model, data, layers: &layers, subject: &subject, path: &path, terminal })?
+            }
+        };
+        let classifiers = match args.classifier.as_str() {
+            "both" => Classifier::ALL.to_vec(),
+            name => vec![name.parse()?],
+        };
+        let study = Study {
+            features: &features,
+            layers: &layers,
+            classes: data.classes().len(),
+            classifiers: &classifiers,
+            folds,
+        };
+        let models = out.join("models");
+        if args.keep_models {
+            fs::create_dir_all(&models).map_err(Error::io("create", &models))?;
         }
-        None => {
-            talk!("features of {} images: {}", data.images(), table::bytes(bytes(&layers, data.images())));
-            device.run(Extract { model, data, layers: &layers, subject: &subject, path: &path, terminal })?
-        }
-    };
-    let classifiers = match args.classifier.as_str() {
-        "both" => Classifier::ALL.to_vec(),
-        name => vec![name.parse()?],
-    };
-    let study =
-        Study { features: &features, layers: &layers, classes: data.classes().len(), classifiers: &classifiers, folds };
-    let models = out.join("models");
-    if args.keep_models {
-        fs::create_dir_all(&models).map_err(Error::io("create", &models))?;
+        let job = Classify { study, models: args.keep_models.then_some(&models), probe, terminal };
+        device.in_f32().run(job)?;
+        Ok(probe.draw(out)?)
     }
-    let job = Classify { study, models: args.keep_models.then_some(&models), probe, terminal };
-    device.in_f32().run(job)?;
-    Ok(probe.draw(out)?)
+
+    /// The whole network on the same images. Results are saved after each fold, for each takes long.
+    fn train_scratch(&self, terminal: &mut Terminal, probe: &mut Probe) -> anyhow::Result<()> {
+        let Task { args, device, model, data, folds, out } = *self;
+        let mut config = model.config.clone();
+        config.train.apply(&TrainEdit { epochs: args.epochs, ..TrainEdit::default() });
+        for fold in folds {
+            let folder = out.join("scratch").join(format!("seed{}-n{}-fold{}", args.seed, fold.per_class, fold.number));
+            let accuracy = device.run(Scratch { config: &config, data, fold, folder: &folder, terminal })?;
+            let (per_class, number) = (fold.per_class, fold.number);
+            probe.add(Outcome { method: Method::Scratch, per_class, fold: number, accuracy, training: None });
+            probe.draw(out)?;
+        }
+        Ok(())
+    }
 }
 
 /// The pass over the images.
@@ -246,29 +270,6 @@ impl Job for Classify<'_> {
             }
         })
     }
-}
-
-/// The whole network on the same images. Results are saved after each fold, for each takes long.
-fn from_scratch(
-    args: &Args,
-    device: Device,
-    model: &Model,
-    data: &Dataset,
-    folds: &[Fold],
-    out: &Path,
-    terminal: &mut Terminal,
-    probe: &mut Probe,
-) -> anyhow::Result<()> {
-    let mut config = model.config.clone();
-    config.train.apply(&TrainEdit { epochs: args.epochs, ..TrainEdit::default() });
-    for fold in folds {
-        let folder = out.join("scratch").join(format!("seed{}-n{}-fold{}", args.seed, fold.per_class, fold.number));
-        let accuracy = device.run(Scratch { config: &config, data, fold, folder: &folder, terminal })?;
-        let (per_class, number) = (fold.per_class, fold.number);
-        probe.add(Outcome { method: Method::Scratch, per_class, fold: number, accuracy, training: None });
-        probe.draw(out)?;
-    }
-    Ok(())
 }
 
 struct Scratch<'a> {
