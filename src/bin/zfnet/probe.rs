@@ -107,6 +107,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let model = Model::open(&args.run, &args.checkpoint)?;
     let data = Dataset::open(&args.data)?;
     same_size(&model, &data)?;
+    let layers = Retained::choose(&model.plan, &args.layers)?;
     let labels: Vec<u16> = (0..data.images()).map(|i| data.label_of(i) as u16).collect();
     let protocol = Protocol { max_test: args.max_test, seed: args.seed };
     let mut per_class = args.per_class.clone();
@@ -118,7 +119,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     fs::create_dir_all(&out).map_err(Error::io("create", &out))?;
     let mut probe = new_probe(args, &model, &data).with_earlier(&out)?;
     let mut terminal = Terminal::new()?;
-    let task = Task { args, device, model: &model, data: &data, folds: &folds, out: &out };
+    let task = Task { args, device, model: &model, data: &data, layers: &layers, folds: &folds, out: &out };
     match args.from_scratch {
         true => task.train_scratch(&mut terminal, &mut probe)?,
         false => task.on_layers(&mut terminal, &mut probe)?,
@@ -161,6 +162,7 @@ struct Task<'a> {
     device: Device,
     model: &'a Model,
     data: &'a Dataset,
+    layers: &'a [Retained],
     folds: &'a [Fold],
     out: &'a Path,
 }
@@ -168,31 +170,25 @@ struct Task<'a> {
 impl Task<'_> {
     /// Classifiers on frozen layers.
     fn on_layers(&self, terminal: &mut Terminal, probe: &mut Probe) -> anyhow::Result<()> {
-        let Task { args, device, model, data, folds, out } = *self;
-        let layers = Retained::choose(&model.plan, &args.layers)?;
+        let Task { args, device, model, data, layers, folds, out } = *self;
         let subject = format!("{}, {device}", probe.subject);
         let path = out.join("features.safetensors");
-        let features = match Features::open(&path, &subject, &layers)? {
+        let features = match Features::open(&path, &subject, layers)? {
             Some(features) => {
                 talk!("the features in {} are taken as they are", path.display());
                 features
             }
             None => {
-                talk!("features of {} images: {}", data.images(), table::bytes(bytes(&layers, data.images())));
-                device.run(Extract { model, data, layers: &layers, subject: &subject, path: &path, terminal })?
+                talk!("features of {} images: {}", data.images(), table::bytes(bytes(layers, data.images())));
+                device.run(Extract { model, data, layers, subject: &subject, path: &path, terminal })?
             }
         };
         let classifiers = match args.classifier.as_str() {
             "both" => Classifier::ALL.to_vec(),
             name => vec![name.parse()?],
         };
-        let study = Study {
-            features: &features,
-            layers: &layers,
-            classes: data.classes().len(),
-            classifiers: &classifiers,
-            folds,
-        };
+        let study =
+            Study { features: &features, layers, classes: data.classes().len(), classifiers: &classifiers, folds };
         let models = out.join("models");
         if args.keep_models {
             fs::create_dir_all(&models).map_err(Error::io("create", &models))?;
@@ -204,7 +200,7 @@ impl Task<'_> {
 
     /// The whole network on the same images. Results are saved after each fold, for each takes long.
     fn train_scratch(&self, terminal: &mut Terminal, probe: &mut Probe) -> anyhow::Result<()> {
-        let Task { args, device, model, data, folds, out } = *self;
+        let Task { args, device, model, data, folds, out, .. } = *self;
         let mut config = model.config.clone();
         config.train.apply(&TrainEdit { epochs: args.epochs, ..TrainEdit::default() });
         for fold in folds {
