@@ -8,7 +8,7 @@
 //! | bench | [`mod@bench`] | times of the network and its operations, against the machine's roof |
 //! | report | [`report`] | figures |
 //! | understand | [`understand`] | strongest activations, and their projections to pixels |
-//! | transfer | [`transfer`] | frozen features, softmax and linear-SVM probes |
+//! | transfer | [`transfer`] | frozen features, softmax and linear-SVM probes; what data sets share |
 //! | train | [`train`] | loop, schedule, checkpoints, metrics |
 //! | net | [`net`] | network description, presets, forward and backward walk |
 //! | ops | [`ops`] | one folder per operation: formula, sizes, implementations |

@@ -10,6 +10,7 @@ mod conv;
 mod correspondence;
 mod crop;
 mod decode;
+mod dedup;
 mod device;
 mod diagnose;
 mod dropout;

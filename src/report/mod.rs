@@ -7,6 +7,7 @@
 //! | `digits` | numbers on pictures |
 //! | `csv`, `json` | the numbers beside the figures |
 //! | [`plot`] | heat maps, label maps, line charts |
+//! | [`duplicates`] | pictures that two data sets share |
 //! | [`diagnose`] | the frequencies of layer-1 filters |
 //! | [`filters`] | Fig 5: layer-1 filters |
 //! | [`occlusion`] | Fig 6: a square that hides part of the image |
@@ -20,9 +21,10 @@
 
 pub mod contrast;
 pub mod correspondence;
-mod csv;
+pub(crate) mod csv;
 pub mod diagnose;
 mod digits;
+pub mod duplicates;
 pub mod evolution;
 pub mod filters;
 pub mod grid;

@@ -1,4 +1,5 @@
-//! What a trained network's features are worth on other classes (Tables 3, 4 and 6, Fig 7).
+//! What a trained network's features are worth on other classes (Tables 3, 4 and 6, Fig 7), and
+//! whether the pictures there are really others (section 5.2).
 //!
 //! The network is frozen. The output of each of its layers is the input of a linear classifier,
 //! trained on few images a class and judged on others:
@@ -19,8 +20,10 @@
 //! | [`study`] | all of them: layers, classifiers, images a class, folds |
 //! | [`keep`] | a trained classifier in a file |
 //! | [`scratch`] | the whole network trained on the same few images instead |
+//! | [`duplicates`] | pictures that two data sets share |
 
 pub mod basis;
+pub mod duplicates;
 pub mod extract;
 pub mod features;
 pub mod keep;

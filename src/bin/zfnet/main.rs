@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod bar;
 mod bench;
+mod dedup;
 mod demo;
 mod eval;
 mod gradcheck;
@@ -41,6 +42,7 @@ enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Info(info::Args),
+    Dedup(dedup::Args),
     Gradcheck(gradcheck::Args),
     Kernels(kernels::Args),
     Visualize(visualize::Args),
@@ -58,6 +60,7 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Info(args) => info::run(args),
+        Command::Dedup(args) => dedup::run(args),
         Command::Gradcheck(args) => gradcheck::run(args),
         Command::Kernels(args) => kernels::run(args),
         Command::Visualize(args) => visualize::run(args),

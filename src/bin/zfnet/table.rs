@@ -34,3 +34,9 @@ pub fn bytes(n: u64) -> String {
     }
     if unit == "B" { format!("{n} B") } else { format!("{size:.1} {unit}") }
 }
+
+/// `1:02:03`, hours first.
+pub fn duration(seconds: f64) -> String {
+    let s = seconds.ceil() as u64;
+    format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+}

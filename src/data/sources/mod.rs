@@ -43,6 +43,7 @@ pub use hold_out::HoldOut;
 pub use imagefolder::ImageFolder;
 pub use imagenet::ImageNet;
 pub use pack::{Options, pack};
+pub use tree::image_files;
 pub use voc::Voc2012;
 
 use place::Place;

@@ -195,6 +195,15 @@ impl Entry {
     }
 }
 
+/// The names of all image files below the folder `root`, relative to it, sorted part by part.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Format`] for a name that is not UTF-8.
+pub fn image_files(root: &Path) -> Result<Vec<String>> {
+    let tree = Tree::folder(root)?;
+    Ok(tree.files.into_iter().filter(Entry::is_image).map(|entry| entry.name).collect())
+}
+
 /// Collects what is in a folder.
 #[derive(Default)]
 struct Walk {
