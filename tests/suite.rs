@@ -3,6 +3,7 @@
 
 mod common;
 
+mod average_precision;
 mod bench;
 mod checkpoint;
 mod config;

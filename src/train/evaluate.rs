@@ -171,12 +171,16 @@ impl Ensemble {
         Ok(())
     }
 
+    /// The mean of the probabilities: (images, C).
+    pub fn probabilities(&self) -> Vec<f64> {
+        self.sums.iter().map(|sum| sum / self.members as f64).collect()
+    }
+
     /// The scores of the mean.
-    pub fn finish(mut self) -> Evaluation {
+    pub fn finish(self) -> Evaluation {
         let (C, records) = (self.data.classes().len(), self.data.split(self.split));
         let mut scorer = Scorer::new(C);
-        for (i, p) in self.sums.chunks_exact_mut(C).enumerate() {
-            p.iter_mut().for_each(|p| *p /= self.members as f64);
+        for (i, p) in self.probabilities().chunks_exact(C).enumerate() {
             scorer.add(records.label(i), p);
         }
         scorer.finish(self.data.classes())

@@ -13,9 +13,11 @@
 //! | [`model`] | a trained network from that file |
 //! | [`run`] | the folder of a run |
 //! | [`metrics`] | a line per epoch |
+//! | [`average_precision`] | precision and recall of a class's scores, as PASCAL VOC measures them |
 //! | [`replace`] | files replaced whole or not at all |
 //! | [`device`] | which machine it all runs on |
 
+pub mod average_precision;
 pub mod checkpoint;
 pub mod config;
 pub mod device;

@@ -1,0 +1,136 @@
+//! Average precision: by hand, against scikit-learn, against the definition.
+
+use serde_json::Value;
+use zfnet::philox::{Purpose, Stream};
+use zfnet::train::average_precision::{ABSENT, Curve, DIFFICULT, PRESENT, mean, per_class};
+
+use crate::common::compare::{Tolerance, assert_close};
+
+/// Sums of up to a few hundred terms, each rounded a few times.
+const ROUNDING: Tolerance = Tolerance { abs: 1e-13, rel: 0.0 };
+
+fn curve(scores: &[f64], presence: &[u8]) -> Curve {
+    Curve::new(scores, presence).unwrap().unwrap()
+}
+
+#[test]
+fn by_hand() {
+    // Right, wrong, right, wrong, wrong, right.
+    let c = curve(&[0.9, 0.8, 0.7, 0.6, 0.5, 0.4], &[1, 0, 1, 0, 0, 1]);
+    let third = 1.0 / 3.0;
+    let points =
+        [(third, 1.0), (third, 0.5), (2.0 * third, 2.0 * third), (2.0 * third, 0.5), (2.0 * third, 0.4), (1.0, 0.5)];
+    let flat = |points: &[(f64, f64)]| points.iter().flat_map(|&(r, p)| [r, p]).collect::<Vec<f64>>();
+    assert_close("points", &flat(&c.points), &flat(&points), ROUNDING);
+    assert_close("area", &[c.area()], &[(1.0 + 2.0 / 3.0 + 0.5) / 3.0], ROUNDING);
+    // Recalls 0 to 0.3 see 1, 0.4 to 0.6 see 2/3, 0.7 to 1 see 1/2.
+    assert_close("11-point", &[c.eleven_point()], &[(4.0 + 3.0 * 2.0 / 3.0 + 4.0 * 0.5) / 11.0], ROUNDING);
+    // Precision that rises later counts for the lower recalls, too.
+    let c = curve(&[0.9, 0.8, 0.7], &[0, 1, 1]);
+    assert_close("area", &[c.area()], &[2.0 / 3.0], ROUNDING);
+    assert_close("11-point", &[c.eleven_point()], &[2.0 / 3.0], ROUNDING);
+}
+
+#[test]
+fn equal_scores_are_taken_together() {
+    let perfect = curve(&[0.5, 0.5, 0.5, 0.5], &[1, 0, 0, 1]);
+    assert_eq!(perfect.points, [(1.0, 0.5)]);
+    let orders: [[u8; 4]; 3] = [[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 0, 1]];
+    for presence in orders {
+        assert_eq!(curve(&[0.5, 0.5, 0.5, 0.5], &presence), perfect);
+    }
+    assert_eq!(curve(&[0.0, -0.0], &[0, 1]).points, [(1.0, 0.5)], "0 and -0 are the same score");
+}
+
+#[test]
+fn difficult_images_do_not_count() {
+    let with = curve(&[0.9, 0.8, 0.7, 0.6, 0.1], &[DIFFICULT, PRESENT, DIFFICULT, ABSENT, PRESENT]);
+    assert_eq!(with, curve(&[0.8, 0.6, 0.1], &[1, 0, 1]));
+    assert_eq!(Curve::new(&[0.9, 0.1], &[DIFFICULT, ABSENT]).unwrap(), None, "no image shows it");
+    assert_eq!(Curve::new(&[], &[]).unwrap(), None);
+}
+
+#[test]
+fn what_cannot_be_scored_is_refused() {
+    for (scores, presence, words) in [
+        (&[0.1, 0.2][..], &[1u8][..], "2 scores for 1 images"),
+        (&[0.1, 0.2], &[1, 3], "image 1 has presence 3"),
+        (&[0.1, f64::NAN], &[1, 0], "image 1 has no score"),
+    ] {
+        let error = Curve::new(scores, presence).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+/// scikit-learn takes the sum under the curve's own steps, without the envelope: the same from the same points.
+#[test]
+fn the_curve_is_that_of_scikit_learn() {
+    let golden: Value = serde_json::from_str(include_str!("average_precision.json")).unwrap();
+    let cases = golden["cases"].as_array().unwrap();
+    assert!(cases.len() >= 5);
+    let mut coincide = 0;
+    for case in cases {
+        let numbers = |key: &str| case[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect::<Vec<_>>();
+        let presence: Vec<u8> = numbers("present").iter().map(|p| *p as u8).collect();
+        let c = curve(&numbers("scores"), &presence);
+        let mut below = 0.0;
+        let steps =
+            c.points.iter().map(|(recall, precision)| (recall - std::mem::replace(&mut below, *recall)) * precision);
+        let expected = case["average_precision"].as_f64().unwrap();
+        assert_close("steps", &[steps.sum::<f64>()], &[expected], ROUNDING);
+        // The envelope only adds, and nothing where precision never rises.
+        assert!(c.area() >= expected - 1e-13, "{} < {expected}", c.area());
+        if c.points.is_sorted_by(|p, q| p.1 >= q.1) {
+            assert_close("area", &[c.area()], &[expected], ROUNDING);
+            coincide += 1;
+        }
+    }
+    assert!(coincide >= 1, "no case in which both definitions are the same");
+}
+
+/// Envelope and area from their definitions, at every threshold and every recall anew.
+#[test]
+fn area_and_eleven_points_are_the_devkits() {
+    let stream = Stream::new(2012, Purpose::Test, 40);
+    for case in 0..60u64 {
+        let n = 1 + stream.below(case, 0, 90) as usize;
+        let draw = |i: usize, k: u64, bound: u32| stream.below(case, 1 + 3 * i as u64 + k, bound);
+        let levels = [3, 20, 1000][case as usize % 3];
+        let scores: Vec<f64> = (0..n).map(|i| f64::from(draw(i, 0, levels))).collect();
+        let presence: Vec<u8> = (0..n).map(|i| [0, 0, 0, 1, 1, 2][draw(i, 1, 6) as usize]).collect();
+        let Some(c) = Curve::new(&scores, &presence).unwrap() else { continue };
+        let count = |keep: &dyn Fn(usize) -> bool| (0..n).filter(|&i| keep(i)).count() as f64;
+        let all = count(&|i| presence[i] == 1);
+        let at = |s: f64| {
+            let right = count(&|i| presence[i] == 1 && scores[i] >= s);
+            (right / all, right / count(&|i| presence[i] != 2 && scores[i] >= s))
+        };
+        let curve: Vec<(f64, f64)> = (0..n).filter(|&i| presence[i] != 2).map(|i| at(scores[i])).collect();
+        let envelope = |r: f64| curve.iter().filter(|p| p.0 >= r).map(|p| p.1).fold(0.0, f64::max);
+        // The envelope changes only at multiples of 1 / all: the value in between is that at the upper end.
+        let area = (1..=all as usize).map(|k| envelope(k as f64 / all) / all).sum::<f64>();
+        assert_close("area", &[c.area()], &[area], ROUNDING);
+        let eleven = (0..=10).map(|k| envelope(f64::from(k) / 10.0)).sum::<f64>() / 11.0;
+        assert_close("11-point", &[c.eleven_point()], &[eleven], ROUNDING);
+    }
+}
+
+#[test]
+fn every_class_has_its_own() {
+    let classes: Vec<String> = ["aeroplane", "bicycle", "bird"].map(String::from).to_vec();
+    let scores = [0.7, 0.1, 0.2, 0.3, 0.6, 0.1, 0.5, 0.3, 0.2, 0.1, 0.1, 0.8];
+    let presence = [1, 0, 0, 1, 1, 0, 0, 2, 0, 1, 0, 0];
+    let found = per_class(&scores, &presence, &classes).unwrap();
+    let of = |c: usize| {
+        curve(&[scores[c], scores[3 + c], scores[6 + c], scores[9 + c]], &[0, 3, 6, 9].map(|i| presence[i + c]))
+    };
+    assert_eq!(
+        (found[0].images, found[0].area, found[0].eleven_point),
+        (3, Some(of(0).area()), Some(of(0).eleven_point()))
+    );
+    assert_eq!((found[1].images, found[1].area), (1, Some(1.0)));
+    assert_eq!((found[2].class.as_str(), found[2].images, found[2].area), ("bird", 0, None));
+    let expected = (of(0).area() + 1.0) / 2.0;
+    assert_close("mean", &[mean(found.iter().map(|c| c.area)).unwrap()], &[expected], ROUNDING);
+    assert_eq!(mean([None, None].into_iter()), None);
+}
