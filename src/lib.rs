@@ -5,6 +5,7 @@
 //! | floor | folder | what is there |
 //! |---|---|---|
 //! | check | [`check`] | gradients of operations and network, against differences and f64 |
+//! | paper | [`paper`] | the paper's tables, and ours beside them |
 //! | bench | [`mod@bench`] | times of the network and its operations, against the machine's roof |
 //! | report | [`report`] | figures |
 //! | understand | [`understand`] | strongest activations, and their projections to pixels |
@@ -44,6 +45,7 @@ pub mod error;
 mod lock;
 pub mod net;
 pub mod ops;
+pub mod paper;
 pub mod philox;
 pub mod report;
 pub mod tensor;

@@ -1,6 +1,7 @@
 //! Average precision: by hand, against scikit-learn, against the definition.
 
 use serde_json::Value;
+use zfnet::paper::voc::{MEAN, TABLE_5, published};
 use zfnet::philox::{Purpose, Stream};
 use zfnet::train::average_precision::{ABSENT, Curve, DIFFICULT, PRESENT, mean, per_class};
 
@@ -113,6 +114,12 @@ fn area_and_eleven_points_are_the_devkits() {
         let eleven = (0..=10).map(|k| envelope(f64::from(k) / 10.0)).sum::<f64>() / 11.0;
         assert_close("11-point", &[c.eleven_point()], &[eleven], ROUNDING);
     }
+}
+
+#[test]
+fn the_published_column_has_the_published_mean() {
+    assert_close("mean", &[TABLE_5.iter().map(|row| row.1).sum::<f64>() / 20.0], &[MEAN], Tolerance::abs(0.05));
+    assert_eq!((published("tvmonitor"), published("television")), (Some(76.1), None));
 }
 
 #[test]

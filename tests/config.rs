@@ -280,7 +280,7 @@ fn each_level_applies_its_recipe_first_and_its_keys_after() {
 
 #[test]
 fn the_paper_s_networks_default_to_the_paper_s_recipe() {
-    for name in preset::names().into_iter().filter(|n| *n != "small") {
+    for name in preset::names().into_iter().filter(|n| *n != "small" && !n.ends_with("-64")) {
         let train = Config::preset(name).unwrap().train;
         assert_eq!((train.recipe, train.init, train.weight_decay), (Recipe::Paper, Init::Paper, 0.0), "{name}");
         assert_eq!((train.batch, train.lr, train.momentum), (128, 0.01, 0.9), "{name}");

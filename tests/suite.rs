@@ -32,6 +32,7 @@ mod occlude;
 mod occlusion;
 mod pack;
 mod packed;
+mod paper;
 mod philox;
 mod pool;
 mod pool_lrn;

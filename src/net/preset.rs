@@ -27,6 +27,8 @@ presets![
     "alexnet-fc2048",
     "alexnet-fc8192",
     "small",
+    "zfnet-64",
+    "alexnet-64",
 ];
 
 /// The names of all presets.

@@ -22,6 +22,7 @@ mod print;
 mod probe;
 mod report;
 mod table;
+mod tables;
 mod terminal;
 mod train;
 mod visualize;
@@ -48,6 +49,7 @@ enum Command {
     Visualize(visualize::Args),
     Probe(probe::Args),
     Report(report::Args),
+    Table(tables::Args),
     Bench(bench::Args),
 }
 
@@ -66,6 +68,7 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Visualize(args) => visualize::run(args),
         Command::Probe(args) => probe::run(args),
         Command::Report(args) => report::run(args),
+        Command::Table(args) => tables::run(args),
         Command::Bench(args) => bench::run(args),
     }
 }

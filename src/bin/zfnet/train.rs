@@ -138,13 +138,19 @@ fn open_run(args: &Args, data: &Dataset) -> anyhow::Result<Resumed> {
 }
 
 /// Training, on whichever backend.
-struct Train<'a> {
-    config: &'a Config,
-    data: &'a Arc<Dataset>,
-    run: &'a mut Run,
-    checkpoint: Option<Checkpoint>,
-    options: &'a Options,
-    terminal: &'a mut Terminal,
+pub struct Train<'a> {
+    /// Network and settings.
+    pub config: &'a Config,
+    /// The data set.
+    pub data: &'a Arc<Dataset>,
+    /// Its folder.
+    pub run: &'a mut Run,
+    /// Where it goes on.
+    pub checkpoint: Option<Checkpoint>,
+    /// How to go about it.
+    pub options: &'a Options,
+    /// Who watches.
+    pub terminal: &'a mut Terminal,
 }
 
 impl Job for Train<'_> {
