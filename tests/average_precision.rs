@@ -1,11 +1,22 @@
 //! Average precision: by hand, against scikit-learn, against the definition.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use serde_json::Value;
+use zfnet::data::packed::presence::{ABSENT, DIFFICULT, PRESENT};
+use zfnet::data::packed::{Dataset, Labels, PackWriter, Recipe, Split};
 use zfnet::paper::voc::{MEAN, TABLE_5, published};
 use zfnet::philox::{Purpose, Stream};
-use zfnet::train::average_precision::{ABSENT, Curve, DIFFICULT, PRESENT, mean, per_class};
+use zfnet::train::average_precision::{Curve, mean, per_class};
+
+use zfnet::ops::Cpu;
+use zfnet::train::evaluate::{Ensemble, TestCrops};
+use zfnet::train::model::Model;
+use zfnet::train::observer::Silent;
 
 use crate::common::compare::{Tolerance, assert_close};
+use crate::fixture::{self, S, outcome, zfnet};
 
 /// Sums of up to a few hundred terms, each rounded a few times.
 const ROUNDING: Tolerance = Tolerance { abs: 1e-13, rel: 0.0 };
@@ -140,4 +151,58 @@ fn every_class_has_its_own() {
     let expected = (of(0).area() + 1.0) / 2.0;
     assert_close("mean", &[mean(found.iter().map(|c| c.area)).unwrap()], &[expected], ROUNDING);
     assert_eq!(mean([None, None].into_iter()), None);
+}
+
+/// A data set of VOC's first three classes, with several of them in an image, and one that is difficult.
+fn several(out: &Path) -> Arc<Dataset> {
+    let recipe = Recipe {
+        classes: ["aeroplane", "bicycle", "bird"].map(String::from).to_vec(),
+        size: S,
+        masks: false,
+        multi_label: true,
+        source: "test".into(),
+        preprocessing: "none".into(),
+    };
+    let presence: Vec<u8> = [[1, 0, 0], [1, 2, 0], [0, 1, 1], [0, 0, 1], [0, 1, 0]].concat();
+    let names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"];
+    let stream = Stream::new(5, Purpose::Test, 41);
+    let mut writer = PackWriter::create(out, recipe, false).unwrap();
+    for (split, lane) in [(Split::Train, 0), (Split::Val, 1)] {
+        let images: Vec<u8> = (0..5 * S * S * 3).map(|i| stream.below(lane, i as u64, 256) as u8).collect();
+        writer.write_named_shard(split, &images, Labels::Several(&presence), &names).unwrap();
+    }
+    writer.finish().unwrap();
+    Arc::new(Dataset::open(out).unwrap())
+}
+
+#[test]
+fn eval_prints_it_where_images_show_several_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, run) = (several(&folder.path().join("data")), folder.path().join("run"));
+    fixture::train(&data, &run, &fixture::config(), &fixture::options(), &mut Silent).unwrap();
+    let mut ensemble = Ensemble::new(&data, Split::Val, TestCrops::Centre);
+    let mut net = Model::open(&run, "last").unwrap().net(Cpu::<f32>::new(), 4).unwrap();
+    ensemble.add(&mut net, &mut |_| ()).unwrap();
+    let p = ensemble.probabilities();
+    let column = |c: usize| p.iter().skip(c).step_by(3).copied().collect::<Vec<f64>>();
+    let found = ensemble.average_precision().unwrap().unwrap();
+    assert_eq!(found.iter().map(|c| c.images).collect::<Vec<_>>(), [2, 2, 2]);
+    assert_eq!(found[1].area, Some(curve(&column(1), &[0, 2, 1, 0, 1]).area()));
+
+    let mut command = zfnet(["eval", "--checkpoint", "last", "--data"]);
+    command.arg(data.root()).arg(&run);
+    let (status, text, stderr) = outcome(&mut command);
+    assert_eq!(status, Some(0), "{stderr}");
+    let line = text.lines().find(|line| line.starts_with("bicycle") && line.ends_with("77.1"));
+    let line = line.unwrap_or_else(|| panic!("no line of the bicycle beside the paper's: {text}"));
+    assert!(line.contains(&format!("{:.1}", 100.0 * found[1].area.unwrap())), "{line}");
+    assert!(text.trim_end().ends_with("79.0"), "{text}");
+    let (_, json, _) = outcome(command.arg("--json"));
+    let answer: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(answer["average_precision"][1]["area"].as_f64(), found[1].area);
+
+    // Where an image shows one class only there is no such thing.
+    let (_folder, data, _) = fixture::trained();
+    let ensemble = Ensemble::new(&data, Split::Val, TestCrops::Centre);
+    assert_eq!(ensemble.average_precision().unwrap(), None);
 }

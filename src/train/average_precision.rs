@@ -16,14 +16,8 @@
 
 use serde::Serialize;
 
+use crate::data::packed::presence::{DIFFICULT, PRESENT};
 use crate::error::{Error, Result};
-
-/// The image does not show the class.
-pub const ABSENT: u8 = 0;
-/// The image shows the class.
-pub const PRESENT: u8 = 1;
-/// The image shows the class so that few would see it: it does not count.
-pub const DIFFICULT: u8 = 2;
 
 /// Precision against recall of one class.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +31,7 @@ impl Curve {
     ///
     /// # Errors
     /// [`Error::Usage`] for a score that is no number; [`Error::Shape`] for a different number of
-    /// scores and images, or a presence that is none of [`ABSENT`], [`PRESENT`], [`DIFFICULT`].
+    /// scores and images, or a presence that is none of those of [`crate::data::packed::presence`].
     pub fn new(
         scores: &[f64],  // (I)
         presence: &[u8], // (I)

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::net::{Net, Pass};
 use crate::ops::Backend;
 use crate::tensor::Extent;
+use crate::train::average_precision::{self, ClassPrecision};
 use crate::train::score::{Evaluation, Scorer};
 
 /// Which windows of an image are averaged.
@@ -174,6 +175,18 @@ impl Ensemble {
     /// The mean of the probabilities: (images, C).
     pub fn probabilities(&self) -> Vec<f64> {
         self.sums.iter().map(|sum| sum / self.members as f64).collect()
+    }
+
+    /// The average precision of each class of the mean; `None` where an image shows one class only.
+    ///
+    /// # Errors
+    /// Those of [`average_precision::per_class`].
+    pub fn average_precision(&self) -> Result<Option<Vec<ClassPrecision>>> {
+        let records = self.data.split(self.split);
+        let rows: Option<Vec<&[u8]>> = (0..records.len()).map(|i| records.presence(i)).collect();
+        let score =
+            |rows: Vec<&[u8]>| average_precision::per_class(&self.probabilities(), &rows.concat(), self.data.classes());
+        rows.filter(|rows| !rows.is_empty()).map(score).transpose()
     }
 
     /// The scores of the mean.

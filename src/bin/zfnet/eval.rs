@@ -8,6 +8,8 @@ use serde_json::json;
 use zfnet::data::packed::{Dataset, Split};
 use zfnet::error::Result;
 use zfnet::ops::Backend;
+use zfnet::paper::voc;
+use zfnet::train::average_precision::{ClassPrecision, mean};
 use zfnet::train::device::Job;
 use zfnet::train::evaluate::{Ensemble, TestCrops, same_classes};
 use zfnet::train::model::Model;
@@ -16,10 +18,13 @@ use zfnet::train::score::Evaluation;
 use crate::bar::Bar;
 use crate::machine::Machine;
 use crate::print::answer;
+use crate::table::aligned;
 
 /// Score trained networks on a packed data set
 ///
-/// Several runs are judged together: the mean of their probabilities.
+/// Several runs are judged together: the mean of their probabilities. Where images show several
+/// classes (PASCAL VOC), top-1 and top-5 are of the first of them, and the average precision of each class is
+/// listed beside the published one (Table 5).
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  zfnet eval runs/photos --data data/photos --crops 10")]
 pub struct Args {
@@ -82,16 +87,37 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let bar = Bar::new(images as u64, &model.path.display().to_string());
         device.run(Add { model, ensemble: &mut ensemble, bar: &bar })?;
     }
+    let precision = ensemble.average_precision()?;
     let evaluation = ensemble.finish();
     if args.json {
         let mut answer = serde_json::to_value(&evaluation)?;
         answer["runs"] = json!(args.runs);
         answer["split"] = json!(args.split.name());
+        answer["average_precision"] = json!(precision);
         answer!("{answer}")?;
     } else {
         print(&evaluation)?;
+        if let Some(precision) = precision {
+            print_precision(&precision)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Table 5: average precision in per cent, by the area as VOC 2012 has it, and by eleven points.
+fn print_precision(classes: &[ClassPrecision]) -> std::io::Result<()> {
+    let percent = |p: Option<f64>| p.map_or("-".into(), |p| format!("{p:.1}"));
+    let hundred = |p: Option<f64>| percent(p.map(|p| 100.0 * p));
+    let mut rows = vec![["average precision", "images", "area", "11-point", "paper"].map(String::from)];
+    rows.extend(classes.iter().map(|c| {
+        let (name, images) = (c.class.clone(), c.images.to_string());
+        [name, images, hundred(c.area), hundred(c.eleven_point), percent(voc::published(&c.class))]
+    }));
+    let area = mean(classes.iter().map(|c| c.area));
+    let eleven_point = mean(classes.iter().map(|c| c.eleven_point));
+    let paper = classes.iter().all(|c| voc::published(&c.class).is_some()).then_some(voc::MEAN);
+    rows.push(["mean".into(), String::new(), hundred(area), hundred(eleven_point), percent(paper)]);
+    answer!("\n{}", aligned(&rows, 1))
 }
 
 fn print(evaluation: &Evaluation) -> std::io::Result<()> {
