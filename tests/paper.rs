@@ -19,6 +19,8 @@ use zfnet::train::{Config, TrainEdit};
 use crate::common::compare::{Tolerance, assert_close};
 use crate::fixture::{outcome, zfnet};
 
+mod transfer;
+
 #[test]
 fn at_the_papers_scale_the_networks_are_the_presets() {
     for variant in &VARIANTS {

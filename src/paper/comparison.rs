@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::error::Result;
 use crate::report::csv::quoted;
@@ -22,7 +22,8 @@ pub struct Cell {
 /// A row with its networks.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Line {
-    /// As the paper calls it.
+    /// As the paper calls it; variants of the row above are indented.
+    #[serde(serialize_with = "trimmed")]
     pub label: &'static str,
     /// Its networks; more than one is an ensemble.
     pub networks: Vec<&'static str>,
@@ -37,14 +38,19 @@ pub struct Comparison {
     pub table: u32,
     /// What it shows.
     pub title: &'static str,
-    /// `paper` or `small`.
-    pub scale: &'static str,
-    /// The data set, as its manifest calls it.
-    pub data: String,
+    /// The networks: their size, or the run whose features are tried.
+    pub networks: String,
+    /// The data sets.
+    pub data: Vec<String>,
     /// Windows of each image.
     pub crops: usize,
     /// The rows.
     pub rows: Vec<Line>,
+}
+
+/// Indentation is for people.
+fn trimmed<S: Serializer>(label: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(label.trim_start())
 }
 
 impl Cell {

@@ -6,6 +6,7 @@
 //! | [`table`] | the rows of the tables: which networks, and what the paper reports |
 //! | [`runs`] | the runs that a table needs: finished, begun or missing, and what they will cost |
 //! | [`errors`] | errors of finished runs, single and as ensembles; stored, for they take long |
+//! | [`transfer`] | Tables 3, 4 and 6 and Figure 7: rows, and what is to be found out for them |
 //! | [`voc`] | Table 5: average precision of each class |
 //! | [`comparison`] | a table filled in: as cells, as CSV and as JSON |
 //!
@@ -22,4 +23,5 @@ pub mod errors;
 pub mod net;
 pub mod runs;
 pub mod table;
+pub mod transfer;
 pub mod voc;

@@ -159,13 +159,21 @@ const STEP: f64 = 560.0;
 const MARK: f64 = 2.5;
 
 impl Probe {
+    /// What stands in `folder`, if anything does.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Format`] if the file there is damaged.
+    pub fn read(folder: &Path) -> Result<Option<Self>> {
+        json::read(&folder.join(FILE), "probe")
+    }
+
     /// Takes over what an earlier command found in `folder` about the same network and images
     /// by the same protocol.
     ///
     /// # Errors
     /// [`crate::error::Error::Format`] if the file there is damaged.
     pub fn with_earlier(mut self, folder: &Path) -> Result<Self> {
-        if let Some(earlier) = json::read::<Probe>(&folder.join(FILE), "probe")? {
+        if let Some(earlier) = Self::read(folder)? {
             let protocol = |p: &Probe| (p.subject.clone(), p.max_test, p.seed);
             if protocol(&earlier) == protocol(&self) {
                 earlier.outcomes.into_iter().for_each(|outcome| self.add(outcome));

@@ -28,9 +28,9 @@ use crate::table::{bytes, duration, grouped};
 /// what is alike at full size. Scale, compression, brightness and contrast do not
 /// matter. A and B are folders of images or packed data sets; of a
 /// packed one only the middle squares are there, so then the squares of both are
-/// compared. B may be A: each pair is then found once.
+/// compared, and names are split and number. B may be A: each pair is then found once.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  zfnet dedup caltech101 imagenet/train --out runs/shared\n  \
+#[command(after_help = "Examples:\n  zfnet dedup caltech101 imagenet --out runs/shared\n  \
     zfnet pack imagenet imagenet -o data/imagenet --exclude runs/shared/exclude.txt")]
 pub struct Args {
     /// The data set to be tested on

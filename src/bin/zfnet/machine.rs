@@ -25,6 +25,14 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// The same options as words of a command line.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = vec!["--device".to_owned(), self.device.clone()];
+        words.extend(self.precision.iter().flat_map(|precision| ["--precision".to_owned(), precision.to_string()]));
+        words.extend(self.threads.iter().flat_map(|threads| ["--threads".to_owned(), threads.to_string()]));
+        words
+    }
+
     /// Sets the threads up and gives the device. Call it once, before any work.
     pub fn open(&self) -> Result<Device> {
         let device = Device::new(&self.device, self.precision)?;

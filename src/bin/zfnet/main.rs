@@ -12,6 +12,7 @@ mod bench;
 mod dedup;
 mod demo;
 mod eval;
+mod figure;
 mod gradcheck;
 mod info;
 mod kernels;
@@ -50,6 +51,7 @@ enum Command {
     Probe(probe::Args),
     Report(report::Args),
     Table(tables::Args),
+    Figure(figure::Args),
     Bench(bench::Args),
 }
 
@@ -69,6 +71,7 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Probe(args) => probe::run(args),
         Command::Report(args) => report::run(args),
         Command::Table(args) => tables::run(args),
+        Command::Figure(args) => figure::run(args),
         Command::Bench(args) => bench::run(args),
     }
 }

@@ -1,159 +1,31 @@
-//! `zfnet table`.
+//! Tables 1 and 2: training what is missing, then the errors.
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use zfnet::data::packed::{Dataset, Split};
 use zfnet::error::{Error, Result};
-use zfnet::net::section::Place;
 use zfnet::paper::comparison::{Cell, Comparison, Line};
 use zfnet::paper::errors::{Errors, Measurement};
-use zfnet::paper::net::Scale;
 use zfnet::paper::runs::{Measure as Rate, PlannedRun, Series, sizes};
-use zfnet::paper::table::{Measure, Row, TABLES, Table};
+use zfnet::paper::table::{Measure, Row, Table};
 use zfnet::train::device::Device;
 use zfnet::train::evaluate::TestCrops;
-use zfnet::train::replace::replace_file;
 use zfnet::train::run::{Resumed, Run};
 use zfnet::train::trainer::Options;
-use zfnet::train::{Recipe, TrainEdit};
 
+use super::Args;
 use crate::bar::Bar;
-use crate::machine::Machine;
 use crate::print::{answer, talk};
 use crate::table::{aligned, duration, grouped};
 use crate::terminal::Terminal;
 use crate::train::Train;
 
-/// Make a table of the paper, beside the published numbers
-///
-/// Trains the networks that the table needs, each in a folder of its own below OUT/runs,
-/// and measures their errors. What is finished there is taken as it is, what is begun
-/// goes on, so Ctrl-C and the same command again lose nothing, and tables share networks.
-/// `--scale small` takes the same networks in miniature, for 72-px records.
-#[derive(clap::Args)]
-#[command(after_help = after_help())]
-pub struct Args {
-    /// Number of the table
-    number: u32,
-
-    /// Packed data set
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-
-    /// Folder for runs and tables
-    #[arg(long, value_name = "DIR", default_value = "runs/paper")]
-    out: PathBuf,
-
-    /// Size of the networks: paper (224 px) or small (64 px)
-    #[arg(long, default_value = "paper")]
-    scale: Scale,
-
-    /// Initialisation, weight decay and schedule together: paper or practical
-    #[arg(long)]
-    recipe: Option<Recipe>,
-
-    /// Passes over the training images
-    #[arg(long, value_name = "N")]
-    epochs: Option<usize>,
-
-    /// Images in a batch
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
-
-    /// Learning rate at the beginning
-    #[arg(long, value_name = "X")]
-    lr: Option<f64>,
-
-    /// Seed of the first network of a row
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-
-    /// Repetitions with other seeds; the table then shows mean and standard deviation
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    repeat: u64,
-
-    /// Rows to make, counted from 1 [default: all]
-    #[arg(long, value_name = "ROW,..", value_delimiter = ',')]
-    only: Vec<usize>,
-
-    /// Windows of each image: 1 for the centre, 10 for corners and centre with flips
-    #[arg(long, value_name = "1|10", default_value = "10")]
-    crops: TestCrops,
-
-    /// Only say what would be trained, and how long it would take
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-
-    #[command(flatten)]
-    machine: Machine,
-}
-
-fn after_help() -> String {
-    let titles: Vec<String> = TABLES.iter().map(|table| format!("  {}  {}", table.number, table.title)).collect();
-    format!(
-        "Tables:\n{}\n\nExamples:\n  zfnet table 2 --data data/imagenet --dry-run\n  \
-         zfnet table 2 --data data/photos --scale small --out runs/small --repeat 3",
-        titles.join("\n")
-    )
-}
-
-/// Runs the subcommand.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let table = Table::numbered(args.number)?;
-    let rows = chosen(table, &args.only)?;
-    let edit = edit(args)?;
-    let device = args.machine.open()?;
-    let data = Arc::new(Dataset::open(&args.data)?);
-    let series = Series { out: &args.out, data: &data, scale: args.scale, edit: &edit, repetitions: args.repeat };
-    let runs = series.plan(&rows)?;
-    if args.dry_run {
-        forecast(args, &runs, &data, device)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    train(&runs, &data, device)?;
-    let comparison = fill(args, table, &rows, &series, &data, device)?;
-    let name = |ending: &str| args.out.join(format!("table{}.{ending}", table.number));
-    comparison.csv(&name("csv"))?;
-    let text = serde_json::to_string_pretty(&comparison)?;
-    replace_file(&name("json"), |out| writeln!(out, "{text}"))?;
-    if args.json {
-        answer!("{}", serde_json::to_string(&comparison)?)?;
-    } else {
-        answer!("Table {}. {}\n", table.number, table.title)?;
-        answer!("{}", aligned(&comparison.text(), 1))?;
-        answer!("{}, {}", name("csv").display(), name("json").display())?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The rows asked for, in the table's order.
-fn chosen<'a>(table: &'a Table, only: &[usize]) -> Result<Vec<&'a Row>> {
-    let rows = table.rows.len();
-    if let Some(row) = only.iter().find(|row| !(1..=rows).contains(*row)) {
-        return Err(Error::Usage(format!("--only {row}: table {} has rows 1 to {rows}", table.number)));
-    }
-    let wanted = |i: usize| only.is_empty() || only.contains(&(i + 1));
-    Ok(table.rows.iter().enumerate().filter(|(i, _)| wanted(*i)).map(|(_, row)| row).collect())
-}
-
-fn edit(args: &Args) -> Result<TrainEdit> {
-    let Args { recipe, epochs, batch, lr, seed, .. } = *args;
-    let edit = TrainEdit { recipe, epochs, batch, seed, lr, ..TrainEdit::default() };
-    edit.check(|_| Place::whole("command line"))?;
-    Ok(edit)
-}
-
 /// Says what is there and what is left to do.
-fn forecast(args: &Args, runs: &[PlannedRun], data: &Dataset, device: Device) -> anyhow::Result<()> {
+pub fn forecast(args: &Args, runs: &[PlannedRun], data: &Dataset, device: Device) -> anyhow::Result<()> {
     let head = ["run", "state", "parameters", "MACs", "epochs", "images", "images/s", "time"].map(String::from);
     let (mut lines, mut objects, mut total) = (vec![head], Vec::new(), 0.0);
     for run in runs {
@@ -194,7 +66,7 @@ fn forecast(args: &Args, runs: &[PlannedRun], data: &Dataset, device: Device) ->
 }
 
 /// Trains what is not finished.
-fn train(runs: &[PlannedRun], data: &Arc<Dataset>, device: Device) -> anyhow::Result<()> {
+pub fn train(runs: &[PlannedRun], data: &Arc<Dataset>, device: Device) -> anyhow::Result<()> {
     let options = Options { save_every: Duration::from_secs(600), keep_epochs: Vec::new(), loader_threads: 2 };
     let mut terminal = Terminal::new()?;
     for (i, planned) in runs.iter().enumerate().filter(|(_, run)| !run.is_finished()) {
@@ -213,7 +85,7 @@ fn train(runs: &[PlannedRun], data: &Arc<Dataset>, device: Device) -> anyhow::Re
 }
 
 /// Measures the errors of the rows.
-fn fill(
+pub fn fill(
     args: &Args,
     table: &Table,
     rows: &[&Row],
@@ -237,8 +109,8 @@ fn fill(
     Ok(Comparison {
         table: table.number,
         title: table.title,
-        scale: args.scale.name(),
-        data: data.manifest().source.clone(),
+        networks: args.scale.name().to_owned(),
+        data: vec![data.manifest().source.clone()],
         crops: if args.crops == TestCrops::Ten { 10 } else { 1 },
         rows: lines,
     })
