@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use zfnet::data::packed::{Dataset, Split};
+use zfnet::data::packed::{Dataset, Labels, PackWriter, Recipe, Split};
 use zfnet::error::Error;
 use zfnet::net::Plan;
 use zfnet::ops::Cpu;
@@ -305,4 +305,35 @@ fn what_cannot_be_probed_is_refused() {
     refused(&["--classifier", "knn"], "knn");
     refused(&["--from-scratch", "--layers", "1"], "cannot be used with");
     refused(&["--epochs", "1"], "--from-scratch");
+}
+
+/// Names and classes go with the images of a selection; a probe has no use for several classes.
+#[test]
+fn images_of_several_classes_are_selected_but_not_probed() {
+    let (folder, _, run) = fixture::trained();
+    let recipe = Recipe {
+        classes: CLASSES.map(String::from).to_vec(),
+        size: fixture::S,
+        masks: false,
+        multi_label: true,
+        source: "fixture".into(),
+        preprocessing: "none".into(),
+    };
+    let out = folder.path().join("several");
+    let mut writer = PackWriter::create(&out, recipe, false).unwrap();
+    let pixels = vec![7; 2 * fixture::S * fixture::S * 3];
+    let mut write = |split, presence: &[u8], names: &[&str]| {
+        writer.write_named_shard(split, &pixels, Labels::Several(presence), names).unwrap();
+    };
+    write(Split::Train, &[1, 0, 1, 0, 1, 2], &["a", "b"]);
+    write(Split::Val, &[0, 1, 1, 0, 0, 1], &["c", "d"]);
+    writer.finish().unwrap();
+    let data = Dataset::open(&out).unwrap();
+    let chosen = data.select(&[3, 0], &[1]).unwrap();
+    assert_eq!(chosen.split(Split::Train).names(), Some(vec!["d", "a"]));
+    assert_eq!(chosen.split(Split::Val).presence(0), Some(&[0, 1, 2][..]));
+    assert_eq!(chosen.manifest().train.per_class, [1, 0, 2]);
+    assert_eq!(chosen.manifest().val.per_class, [0, 1, 0]);
+    let (status, _, talk) = probe(&run, &out, &[]);
+    assert!(status == Some(2) && talk.contains("several classes each"), "{talk}");
 }

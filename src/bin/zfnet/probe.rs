@@ -106,7 +106,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     let model = Model::open(&args.run, &args.checkpoint)?;
     let data = Dataset::open(&args.data)?;
-    same_size(&model, &data)?;
+    fits(&model, &data)?;
     let layers = Retained::choose(&model.plan, &args.layers)?;
     let labels: Vec<u16> = (0..data.images()).map(|i| data.label_of(i) as u16).collect();
     let protocol = Protocol { max_test: args.max_test, seed: args.seed };
@@ -132,7 +132,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn same_size(model: &Model, data: &Dataset) -> Result<()> {
+/// Records of the network's size, each of one class.
+fn fits(model: &Model, data: &Dataset) -> Result<()> {
+    if data.manifest().multi_label {
+        return Err(Error::Usage(format!(
+            "the images of {} show several classes each, and a probe learns and counts one: choose another data set",
+            data.root().display()
+        )));
+    }
     let record = model.checkpoint.header.record;
     match data.size() {
         size if size == record => Ok(()),
