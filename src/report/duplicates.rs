@@ -17,7 +17,7 @@ const ROWS: usize = 60;
 const SIDE: usize = 96;
 
 /// Draws matches side by side, the least alike first, for these are the doubtful ones: the
-/// centred squares of A's and B's picture, [`PAIRS`] pairs a row, each row with the number of
+/// centred squares of A's and B's picture, `PAIRS` pairs a row, each row with the number of
 /// its first pair. Gives the number of pairs that found room.
 ///
 /// # Errors

@@ -99,7 +99,7 @@ impl Basis {
     }
 }
 
-/// z (n, r) with z z^T = G up to [`TOLERANCE`], and the pivots: in their order z is lower
+/// z (n, r) with z z^T = G up to `TOLERANCE`, and the pivots: in their order z is lower
 /// triangular with a positive diagonal.
 pub fn cholesky(
     G: &[f64], // (n, n)

@@ -2,8 +2,8 @@
 //!
 //! | tensor | type and shape | what it is |
 //! |---|---|---|
-//! | `lrn1`, `fc6`, ... | F32 [N, d] | what a layer hands on, a row for each image |
-//! | `labels` | U16 [N] | classes |
+//! | `lrn1`, `fc6`, ... | F32 (N, d) | what a layer hands on, a row for each image |
+//! | `labels` | U16 (N) | classes |
 //!
 //! Rows stand in the order of the data set, `train` before `val`. The metadata entry `zfnet`
 //! says whose features of which images these are: a file made from other weights or other

@@ -2,10 +2,10 @@
 //!
 //! | tensor | type and shape | what it is |
 //! |---|---|---|
-//! | `weight` | F32 [C, d] | weights on the scaled features |
-//! | `bias` | F64 [C] | biases |
-//! | `mean` | F32 [d] | what is subtracted from features before the factor is applied |
-//! | `train`, `test` | U64 [n] | rows of the file of features that it learned from and was judged on |
+//! | `weight` | F32 (C, d) | weights on the scaled features |
+//! | `bias` | F64 (C) | biases |
+//! | `mean` | F32 (d) | what is subtracted from features before the factor is applied |
+//! | `train`, `test` | U64 (n) | rows of the file of features that it learned from and was judged on |
 //!
 //! The metadata holds `classifier`, `layer`, `blob`, `per_class`, `fold`, `factor`, `cost`,
 //! `objective`, `accuracy`.

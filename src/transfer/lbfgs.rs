@@ -1,7 +1,7 @@
 //! The minimum of a smooth convex function: L-BFGS (Nocedal 1980) with a line search for the
 //! weak Wolfe conditions by bisection (Lewis & Overton 2013).
 //!
-//! A direction is -H g, where H approximates the inverse Hessian from the last [`PAIRS`]
+//! A direction is -H g, where H approximates the inverse Hessian from the last `PAIRS`
 //! steps s and changes of gradient y. Along it a step a is taken with
 //!
 //! ```text

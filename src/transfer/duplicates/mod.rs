@@ -12,7 +12,7 @@
 //!
 //! 1. Every picture becomes a grey [thumbnail](thumbnails) of 32 x 32 pixels, mean
 //!    removed, of length 1, so that r of all pairs is a matrix product
-//!    A B^T of (I, 1024) and (J, 1024), which [`search`] takes block by block: 2048 I J
+//!    A B^T of (I, 1024) and (J, 1024), which `search` takes block by block: 2048 I J
 //!    floating-point operations, and memory for a block and a KiB for each picture. 1.3
 //!    million pictures against 40 thousand are 5.2e10 pairs, 107 TFLOP and 1.4 GB.
 //! 2. Pairs near the threshold or above it are read again and compared at the size
