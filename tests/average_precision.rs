@@ -9,6 +9,7 @@ use zfnet::data::packed::{Dataset, Labels, PackWriter, Recipe, Split};
 use zfnet::paper::voc::{MEAN, TABLE_5, published};
 use zfnet::philox::{Purpose, Stream};
 use zfnet::train::average_precision::{Curve, mean, per_class};
+use zfnet::transfer::split::Examples;
 
 use zfnet::ops::Cpu;
 use zfnet::train::evaluate::{Ensemble, TestCrops};
@@ -151,6 +152,63 @@ fn every_class_has_its_own() {
     let expected = (of(0).area() + 1.0) / 2.0;
     assert_close("mean", &[mean(found.iter().map(|c| c.area)).unwrap()], &[expected], ROUNDING);
     assert_eq!(mean([None, None].into_iter()), None);
+}
+
+/// Table 5 in miniature: images of VOC's twenty classes, two in each, and a class in a single one.
+#[test]
+fn table_5_is_made_from_frozen_features() {
+    let (folder, _, run) = fixture::trained();
+    let at = folder.path().join("voc");
+    let recipe = Recipe {
+        classes: TABLE_5.iter().map(|(class, _)| class.to_string()).collect(),
+        size: S,
+        masks: false,
+        multi_label: true,
+        source: "twenty".into(),
+        preprocessing: "none".into(),
+    };
+    let shows = |i: usize| (0..20).map(move |c| u8::from(c == i % 20 || c == (i + 7) % 20)).collect::<Vec<_>>();
+    let stream = Stream::new(6, Purpose::Test, 42);
+    let mut writer = PackWriter::create(&at, recipe, false).unwrap();
+    for (split, lane, n) in [(Split::Train, 0, 39), (Split::Val, 1, 20)] {
+        let images: Vec<u8> = (0..n * S * S * 3).map(|i| stream.below(lane, i as u64, 256) as u8).collect();
+        let presence: Vec<u8> = (0..n).flat_map(shows).collect();
+        let names: Vec<String> = (0..n).map(|i| format!("{i}.jpg")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        writer.write_named_shard(split, &images, Labels::Several(&presence), &names).unwrap();
+    }
+    writer.finish().unwrap();
+
+    // Every image once for each class that it shows, sorted by class: 13 of class 0 are 0, 20, and 13, 33.
+    let examples = Examples::present(&Dataset::open(&at).unwrap()).unwrap();
+    assert_eq!(
+        (examples.rows.len(), &examples.rows[..4], &examples.labels[..5]),
+        (78, &[0, 13, 20, 33][..], &[0, 0, 0, 0, 1][..])
+    );
+    assert!(examples.labels.is_sorted());
+    let table = |more: &[&str]| {
+        let out = folder.path().join("out");
+        outcome(zfnet(["table", "5", "--data"]).arg(&at).arg("--run").arg(&run).arg("--out").arg(out).args(more))
+    };
+    let (status, text, stderr) = table(&["--dry-run"]);
+    assert!(status == Some(0) && text.contains("78 examples in 39 images, judged on 20"), "{text}{stderr}");
+    let (status, text, stderr) = table(&[]);
+    assert_eq!(status, Some(0), "{stderr}");
+    assert!(text.contains("tvmonitor") && text.contains("79.0"), "{text}");
+    let (_, json, _) = table(&["--json"]);
+    let answer: Value = serde_json::from_str(&json).unwrap();
+    let ours: Vec<f64> = (0..21).map(|row| answer["rows"][row]["cells"][0]["ours"][0].as_f64().unwrap()).collect();
+    assert!(ours.iter().all(|area| (0.0..=100.0).contains(area)), "{ours:?}");
+    assert_close("mean", &[ours[20]], &[ours[..20].iter().sum::<f64>() / 20.0], Tolerance::abs(1e-10));
+
+    // One class an image, or other classes: no Table 5.
+    let several = several(&folder.path().join("three"));
+    let refused = |data: &Path, said: &str| {
+        let (status, _, stderr) = outcome(zfnet(["table", "5", "--data"]).arg(data).arg("--run").arg(&run));
+        assert!(status == Some(2) && stderr.contains(said), "{stderr}");
+    };
+    refused(&folder.path().join("data"), "show one class each");
+    refused(several.root(), "a row for \"boat\"");
 }
 
 /// A data set of VOC's first three classes, with several of them in an image, and one that is difficult.

@@ -17,7 +17,7 @@ use zfnet::transfer::extract::{bytes, check_room, extract};
 use zfnet::transfer::features::{Features, subject};
 use zfnet::transfer::retained::Retained;
 use zfnet::transfer::scratch;
-use zfnet::transfer::split::{Fold, Protocol};
+use zfnet::transfer::split::{Examples, Fold, Protocol};
 
 use crate::common::compare::{Tolerance, assert_close, assert_same_bits};
 use crate::fixture::{self, CLASSES, TRAIN, VAL, outcome, zfnet};
@@ -180,9 +180,10 @@ fn folds_are_the_protocols() {
     assert_ne!(fold(6, 0).train, other.fold(&labels, &classes, 6, 0).unwrap().train);
     assert_eq!(protocol.folds(&labels, &classes, &[2, 6], 3).unwrap()[4], fold(6, 1));
 
-    let (learned, held) = fold(8, 0).held_out();
+    let held_out = |n| Examples::of(&fold(n, 0).train, &labels).held_out();
+    let (learned, held) = held_out(8);
     assert_eq!((learned.len(), held.clone()), (15, vec![5, 6, 7, 13, 14, 15, 21, 22, 23]));
-    assert_eq!(fold(2, 0).held_out(), (vec![0, 2, 4], vec![1, 3, 5]));
+    assert_eq!(held_out(2), (vec![0, 2, 4], vec![1, 3, 5]));
 
     let refused = |n: usize| protocol.fold(&labels, &classes, n, 0).unwrap_err().to_string();
     assert!(refused(9).contains("class b has 9 images: 9 to learn from and 1 to judge by need 10"), "{}", refused(9));

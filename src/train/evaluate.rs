@@ -88,6 +88,14 @@ pub fn add_probabilities<B: Backend>(
     Ok(())
 }
 
+/// The softmax of one image's scores, in place.
+pub fn softmax(z: &mut [f64]) {
+    let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    z.iter_mut().for_each(|z| *z = (*z - max).exp());
+    let sum: f64 = z.iter().sum();
+    z.iter_mut().for_each(|z| *z /= sum);
+}
+
 /// p += weight softmax(z).
 fn add_softmax(z: &[f32], weight: f64, p: &mut [f64]) {
     let max = f64::from(z.iter().copied().fold(f32::NEG_INFINITY, f32::max));

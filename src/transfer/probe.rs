@@ -13,7 +13,7 @@ use crate::transfer::lbfgs::{Minimum, minimise};
 use crate::transfer::objective::{Classifier, Objective};
 use crate::transfer::product::{Scaled, scores};
 use crate::transfer::scaling::Scaling;
-use crate::transfer::split::Fold;
+use crate::transfer::split::Examples;
 
 /// The grid of C, in ascending order.
 pub const COSTS: [f64; 7] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2];
@@ -24,8 +24,7 @@ pub const TOLERANCE: f64 = 1e-6;
 /// One layer's features of one fold, ready for any classifier.
 pub struct Probe<'a> {
     x: Matrix<'a>,
-    fold: &'a Fold,
-    labels: &'a [u16], // of all images
+    examples: &'a Examples,
     C: usize,
     scaling: Scaling,
     basis: Basis,
@@ -51,17 +50,11 @@ pub struct Fit {
 }
 
 impl<'a> Probe<'a> {
-    /// Of the features `x` and classes `labels` below `C` of all images, for `fold`.
-    pub fn new<B: Backend>(
-        backend: &mut B,
-        x: Matrix<'a>,
-        labels: &'a [u16],
-        C: usize,
-        fold: &'a Fold,
-    ) -> Result<Self> {
-        let scaling = Scaling::fit(x, &fold.train);
-        let basis = Basis::new(backend, Scaled { x, rows: &fold.train, scaling: &scaling })?;
-        Ok(Probe { x, fold, labels, C, scaling, basis })
+    /// Of the features `x` of all images, for those to learn from and their classes below `C`.
+    pub fn new<B: Backend>(backend: &mut B, x: Matrix<'a>, examples: &'a Examples, C: usize) -> Result<Self> {
+        let scaling = Scaling::fit(x, &examples.rows);
+        let basis = Basis::new(backend, Scaled { x, rows: &examples.rows, scaling: &scaling })?;
+        Ok(Probe { x, examples, C, scaling, basis })
     }
 
     /// How features are scaled.
@@ -72,7 +65,7 @@ impl<'a> Probe<'a> {
     /// The C of `costs` (ascending) that does best on the images held out, and its mean
     /// per-class accuracy there.
     pub fn choose(&self, classifier: Classifier, costs: &[f64]) -> Result<(f64, f64)> {
-        let (learned, held) = self.fold.held_out();
+        let (learned, held) = self.examples.held_out();
         let (z, z_held) = (self.basis.some(&learned), self.basis.some(&held));
         let [labels, labels_held] = [&learned, &held].map(|part| self.classes_at(part));
         let mut best = (f64::NAN, f64::NEG_INFINITY);
@@ -91,22 +84,25 @@ impl<'a> Probe<'a> {
 
     /// Trains on all training images.
     pub fn fit<B: Backend>(&self, backend: &mut B, classifier: Classifier, cost: f64) -> Result<Fit> {
-        let all: Vec<usize> = (0..self.fold.train.len()).collect();
+        let all: Vec<usize> = (0..self.examples.rows.len()).collect();
         let labels = self.classes_at(&all);
         let Minimum { x, gap, iterations, .. } = self.minimum(classifier, cost, &self.basis.z, &labels, None)?;
         let (v, bias) = x.split_at(self.C * self.basis.r);
-        let images = Scaled { x: self.x, rows: &self.fold.train, scaling: &self.scaling };
+        let images = Scaled { x: self.x, rows: &self.examples.rows, scaling: &self.scaling };
         let weights = self.basis.weights(backend, images, v, self.C)?;
-        let z = self.scores_on_features(backend, &self.fold.train, &weights, bias)?;
+        let z = self.scores_on_features(backend, &self.examples.rows, &weights, bias)?;
         let objective = classifier.objective(cost, &weights, bias, &z, &labels);
         Ok(Fit { classifier, cost, weights, bias: bias.to_vec(), objective, gap, iterations })
     }
 
     /// Mean per-class accuracy of `fit` on the images to judge by.
-    pub fn judge<B: Backend>(&self, backend: &mut B, fit: &Fit) -> Result<f64> {
-        let z = self.scores_on_features(backend, &self.fold.test, &fit.weights, &fit.bias)?;
-        let labels: Vec<usize> = self.fold.test.iter().map(|&i| self.labels[i].into()).collect();
-        Ok(mean_accuracy(&z, &labels, self.C))
+    pub fn judge<B: Backend>(&self, backend: &mut B, fit: &Fit, by: &Examples) -> Result<f64> {
+        Ok(mean_accuracy(&self.scores_of(backend, fit, &by.rows)?, &by.labels, self.C))
+    }
+
+    /// Scores of `fit` for the images `rows`: (rows, C).
+    pub fn scores_of<B: Backend>(&self, backend: &mut B, fit: &Fit, rows: &[usize]) -> Result<Vec<f64>> {
+        self.scores_on_features(backend, rows, &fit.weights, &fit.bias)
     }
 
     /// Scores of the images `rows`: (rows, C).
@@ -125,7 +121,7 @@ impl<'a> Probe<'a> {
 
     /// Classes of the training images at `positions`.
     fn classes_at(&self, positions: &[usize]) -> Vec<usize> {
-        positions.iter().map(|&i| self.labels[self.fold.train[i]].into()).collect()
+        positions.iter().map(|&i| self.examples.labels[i]).collect()
     }
 
     fn minimum(

@@ -5,6 +5,8 @@
 //! from grow with N and, where a class is large enough, those to judge by stay the same: the
 //! points of a curve differ by N alone.
 
+use crate::data::packed::presence::PRESENT;
+use crate::data::packed::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::philox::{Purpose, Stream};
 
@@ -78,11 +80,55 @@ impl Protocol {
     }
 }
 
-impl Fold {
-    /// Positions in [`Fold::train`] to learn from and to hold out while the regularisation is
-    /// chosen: the last third of each class is held out.
+/// Images with the class that each is an example of. An image that shows several classes
+/// is there once for each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Examples {
+    /// The images, sorted by class.
+    pub rows: Vec<usize>,
+    /// Their classes.
+    pub labels: Vec<usize>,
+}
+
+impl Examples {
+    /// The images `rows`, which are sorted by class, with the one class that each has in `labels`.
+    pub fn of(rows: &[usize], labels: &[u16]) -> Self {
+        Examples { rows: rows.to_vec(), labels: rows.iter().map(|&i| labels[i].into()).collect() }
+    }
+
+    /// The training images of a data set whose images show several classes, each once for every
+    /// class that is present in it: what a softmax over the classes learns from (Table 5).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if its images show one class each.
+    pub fn present(data: &Dataset) -> Result<Self> {
+        let records = data.split(Split::Train);
+        let presence: Option<Vec<&[u8]>> = (0..records.len()).map(|i| records.presence(i)).collect();
+        let presence = presence.filter(|_| data.manifest().multi_label).ok_or_else(|| {
+            Error::Usage(format!(
+                "the images of {} show one class each: average precision wants several, as zfnet pack voc2012 makes them",
+                data.root().display()
+            ))
+        })?;
+        let mut examples = Examples::default();
+        for c in 0..data.classes().len() {
+            let rows = (0..records.len()).filter(|&i| presence[i][c] == PRESENT);
+            examples.rows.extend(rows);
+            examples.labels.resize(examples.rows.len(), c);
+        }
+        Ok(examples)
+    }
+
+    /// Positions to learn from and to hold out while the regularisation is chosen: the last
+    /// third of each class is held out.
     pub fn held_out(&self) -> (Vec<usize>, Vec<usize>) {
-        let learned = self.per_class - self.per_class.div_ceil(3);
-        (0..self.train.len()).partition(|i| i % self.per_class < learned)
+        let (mut learned, mut held, mut first) = (Vec::new(), Vec::new(), 0);
+        for class in self.labels.chunk_by(|a, b| a == b) {
+            let middle = first + class.len() - class.len().div_ceil(3);
+            learned.extend(first..middle);
+            first += class.len();
+            held.extend(middle..first);
+        }
+        (learned, held)
     }
 }

@@ -7,7 +7,7 @@ use crate::transfer::objective::Classifier;
 use crate::transfer::probe::{COSTS, Fit, Probe};
 use crate::transfer::retained::Retained;
 use crate::transfer::scaling::Scaling;
-use crate::transfer::split::Fold;
+use crate::transfer::split::{Examples, Fold};
 
 /// What is probed.
 pub struct Study<'a> {
@@ -50,11 +50,12 @@ impl Study<'_> {
         for layer in self.layers {
             let x = self.features.matrix(layer)?;
             for fold in self.folds {
-                let probe = Probe::new(&mut backend, x, labels, self.classes, fold)?;
+                let [train, test] = [&fold.train, &fold.test].map(|rows| Examples::of(rows, labels));
+                let probe = Probe::new(&mut backend, x, &train, self.classes)?;
                 for &classifier in self.classifiers {
                     let (cost, _) = probe.choose(classifier, &COSTS)?;
                     let fit = probe.fit(&mut backend, classifier, cost)?;
-                    let accuracy = probe.judge(&mut backend, &fit)?;
+                    let accuracy = probe.judge(&mut backend, &fit, &test)?;
                     each(&Outcome { layer, fold, scaling: probe.scaling(), fit, accuracy })?;
                 }
             }

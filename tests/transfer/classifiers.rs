@@ -10,7 +10,7 @@ use zfnet::transfer::objective::{Classifier, Objective};
 use zfnet::transfer::probe::{COSTS, Probe, TOLERANCE, mean_accuracy};
 use zfnet::transfer::product::{Scaled, combine, gram, scores};
 use zfnet::transfer::scaling::Scaling;
-use zfnet::transfer::split::Fold;
+use zfnet::transfer::split::{Examples, Fold};
 
 use crate::common::compare::{Tolerance, assert_close};
 use crate::common::device::{emulator, gpu};
@@ -138,7 +138,8 @@ fn the_minimum_on_coordinates_is_that_on_features() {
     let (x, labels, fold) = images(7, C, d);
     let x = Matrix { d, values: &x };
     let mut backend = Cpu::<f32>::new();
-    let probe = Probe::new(&mut backend, x, &labels, C, &fold).unwrap();
+    let learn = Examples::of(&fold.train, &labels);
+    let probe = Probe::new(&mut backend, x, &learn, C).unwrap();
     let scaled: Vec<f64> = probe.scaling().gather(x, &fold.train, 0..d).into_iter().map(f64::from).collect();
     let classes: Vec<usize> = fold.train.iter().map(|&i| labels[i].into()).collect();
     for classifier in Classifier::ALL {
@@ -191,13 +192,9 @@ fn scikit_learn_finds_the_same_classifiers() {
     let golden: Golden = serde_json::from_str(include_str!("sklearn.json")).unwrap();
     let mut backend = Cpu::<f32>::new();
     for Case { d, train, labels, features, fits } in &golden.cases {
-        let fold = Fold {
-            number: 0,
-            per_class: train / 3,
-            train: (0..*train).collect(),
-            test: (*train..labels.len()).collect(),
-        };
-        let probe = Probe::new(&mut backend, Matrix { d: *d, values: features }, labels, 3, &fold).unwrap();
+        let part = |rows: std::ops::Range<usize>| Examples::of(&rows.collect::<Vec<_>>(), labels);
+        let (learn, judge) = (part(0..*train), part(*train..labels.len()));
+        let probe = Probe::new(&mut backend, Matrix { d: *d, values: features }, &learn, 3).unwrap();
         for theirs in fits {
             let what = format!("{} of {d} features, C {}", theirs.classifier, theirs.cost);
             let fit = probe.fit(&mut backend, theirs.classifier, theirs.cost).unwrap();
@@ -207,7 +204,7 @@ fn scikit_learn_finds_the_same_classifiers() {
             let away = (2e-6 * theirs.objective).sqrt();
             assert_close(&what, &fit.weights, &theirs.weight, Tolerance::abs(2.0 * away));
             assert_close(&what, &fit.bias, &theirs.bias, Tolerance::rel(0.01).and_abs(2.0 * away));
-            let accuracy = probe.judge(&mut backend, &fit).unwrap();
+            let accuracy = probe.judge(&mut backend, &fit, &judge).unwrap();
             assert_close(&what, &[accuracy], &[theirs.accuracy], Tolerance::abs(1e-12));
         }
     }
@@ -237,8 +234,9 @@ fn the_regularisation_is_chosen_on_what_is_held_out() {
     let (x, labels, fold) = images(6, C, d);
     let mut backend = Cpu::<f32>::new();
     let matrix = Matrix { d, values: &x };
-    let probe = Probe::new(&mut backend, matrix, &labels, C, &fold).unwrap();
-    let (learned, held) = fold.held_out();
+    let learn = Examples::of(&fold.train, &labels);
+    let probe = Probe::new(&mut backend, matrix, &learn, C).unwrap();
+    let (learned, held) = learn.held_out();
     let basis = Basis::new(&mut backend, Scaled { x: matrix, rows: &fold.train, scaling: probe.scaling() }).unwrap();
     let (z, z_held) = (basis.some(&learned), basis.some(&held));
     let of = |part: &[usize]| part.iter().map(|&i| usize::from(labels[fold.train[i]])).collect::<Vec<_>>();
@@ -269,11 +267,12 @@ fn dead_features_are_worth_chance() {
         let (_, labels, fold) = images(3, 4, d);
         let x = vec![0.25; labels.len() * d];
         let mut backend = Cpu::<f32>::new();
-        let probe = Probe::new(&mut backend, Matrix { d, values: &x }, &labels, 4, &fold).unwrap();
+        let [learn, judge] = [&fold.train, &fold.test].map(|rows| Examples::of(rows, &labels));
+        let probe = Probe::new(&mut backend, Matrix { d, values: &x }, &learn, 4).unwrap();
         for classifier in Classifier::ALL {
             let fit = probe.fit(&mut backend, classifier, 1.0).unwrap();
             assert!(fit.objective.is_finite() && fit.weights.iter().all(|&w| w == 0.0), "{fit:?}");
-            assert_eq!(probe.judge(&mut backend, &fit).unwrap(), 0.25);
+            assert_eq!(probe.judge(&mut backend, &fit, &judge).unwrap(), 0.25);
         }
     }
 }

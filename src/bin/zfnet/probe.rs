@@ -106,6 +106,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     let model = Model::open(&args.run, &args.checkpoint)?;
     let data = Dataset::open(&args.data)?;
+    one_class(&data)?;
     fits(&model, &data)?;
     let layers = Retained::choose(&model.plan, &args.layers)?;
     let labels: Vec<u16> = (0..data.images()).map(|i| data.label_of(i) as u16).collect();
@@ -132,14 +133,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Records of the network's size, each of one class.
-fn fits(model: &Model, data: &Dataset) -> Result<()> {
-    if data.manifest().multi_label {
-        return Err(Error::Usage(format!(
-            "the images of {} show several classes each, and a probe learns and counts one: choose another data set",
+/// Images of one class each.
+fn one_class(data: &Dataset) -> Result<()> {
+    match data.manifest().multi_label {
+        false => Ok(()),
+        true => Err(Error::Usage(format!(
+            "the images of {} show several classes each, and a probe learns and counts one: zfnet table 5 is for them",
             data.root().display()
-        )));
+        ))),
     }
+}
+
+/// Records of the network's size.
+pub fn fits(model: &Model, data: &Dataset) -> Result<()> {
     let record = model.checkpoint.header.record;
     match data.size() {
         size if size == record => Ok(()),
@@ -178,18 +184,7 @@ impl Task<'_> {
     /// Classifiers on frozen layers.
     fn on_layers(&self, terminal: &mut Terminal, probe: &mut Probe) -> anyhow::Result<()> {
         let Task { args, device, model, data, layers, folds, out } = *self;
-        let subject = format!("{}, {device}", probe.subject);
-        let path = out.join("features.safetensors");
-        let features = match Features::open(&path, &subject, layers)? {
-            Some(features) => {
-                talk!("the features in {} are taken as they are", path.display());
-                features
-            }
-            None => {
-                talk!("features of {} images: {}", data.images(), table::bytes(bytes(layers, data.images())));
-                device.run(Extract { model, data, layers, subject: &subject, path: &path, terminal })?
-            }
-        };
+        let features = features(device, model, data, layers, out, terminal)?;
         let classifiers = match args.classifier.as_str() {
             "both" => Classifier::ALL.to_vec(),
             name => vec![name.parse()?],
@@ -219,6 +214,25 @@ impl Task<'_> {
         }
         Ok(())
     }
+}
+
+/// The features of all images in `out`: those that are there, or from a pass over the images.
+pub fn features(
+    device: Device,
+    model: &Model,
+    data: &Dataset,
+    layers: &[Retained],
+    out: &Path,
+    terminal: &mut Terminal,
+) -> anyhow::Result<Features> {
+    let subject = format!("{}, {device}", subject(model, data));
+    let path = out.join("features.safetensors");
+    if let Some(features) = Features::open(&path, &subject, layers)? {
+        talk!("the features in {} are taken as they are", path.display());
+        return Ok(features);
+    }
+    talk!("features of {} images: {}", data.images(), table::bytes(bytes(layers, data.images())));
+    Ok(device.run(Extract { model, data, layers, subject: &subject, path: &path, terminal })?)
 }
 
 /// The pass over the images.

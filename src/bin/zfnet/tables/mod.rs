@@ -2,6 +2,7 @@
 
 mod networks;
 pub mod transfer;
+mod voc;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -80,7 +81,7 @@ pub struct Args {
     #[arg(long, value_name = "1|10", default_value = "10")]
     crops: TestCrops,
 
-    /// Tables 3, 4 and 6: the trained network [default: OUT/runs/zfnet-SEED]
+    /// Tables 3 to 6: the trained network [default: OUT/runs/zfnet-SEED]
     #[arg(long, value_name = "RUN")]
     run: Option<PathBuf>,
 
@@ -100,12 +101,20 @@ pub struct Args {
     machine: Machine,
 }
 
+impl Args {
+    /// The network whose features are tried.
+    fn tried(&self) -> PathBuf {
+        let seed = self.seed.unwrap_or(1);
+        self.run.clone().unwrap_or_else(|| self.out.join("runs").join(format!("zfnet-{seed}")))
+    }
+}
+
 fn after_help() -> String {
     let networks = table::TABLES.iter().map(|table| (table.number, table.title));
     let transfer = paper::TABLES.iter().map(|table| (table.number, table.title));
     let titles: Vec<String> = networks.chain(transfer).map(|(number, title)| format!("  {number}  {title}")).collect();
     format!(
-        "Tables:\n{}\n  5  zfnet eval on PASCAL VOC\n\nExamples:\n  zfnet table 2 --data data/imagenet --dry-run\n  \
+        "Tables:\n{}\n  5  PASCAL VOC 2012: average precision in %\n\nExamples:\n  zfnet table 2 --data data/imagenet --dry-run\n  \
          zfnet table 2 --data data/photos --scale small --out runs/small --repeat 3\n  \
          zfnet table 6 --data data/caltech101 --data data/caltech256",
         titles.join("\n")
@@ -114,9 +123,10 @@ fn after_help() -> String {
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let comparison = match TransferTable::numbered(args.number) {
-        Some(table) => features(args, table)?,
-        None => networks(args)?,
+    let comparison = match (args.number, TransferTable::numbered(args.number)) {
+        (5, _) => precision(args)?,
+        (_, Some(table)) => features(args, table)?,
+        (_, None) => networks(args)?,
     };
     let Some(comparison) = comparison else { return Ok(ExitCode::SUCCESS) };
     let stem = args.out.join(format!("table{}", args.number));
@@ -155,10 +165,21 @@ fn networks(args: &Args) -> anyhow::Result<Option<Comparison>> {
     Ok(Some(networks::fill(args, table, &rows, &series, &data, device)?))
 }
 
+/// Table 5; `None` if this is a dry run.
+fn precision(args: &Args) -> anyhow::Result<Option<Comparison>> {
+    if !args.only.is_empty() {
+        return Err(
+            Error::Usage("--only: Table 5 is made whole, for its classes are told apart together".into()).into()
+        );
+    }
+    check_sets(&["voc2012"], args.data.len())?;
+    voc::make(&args.tried(), &args.data[0], &args.out, &args.machine, args.dry_run)
+}
+
 /// Tables 3, 4 and 6; `None` if this is a dry run.
 fn features(args: &Args, table: &TransferTable) -> anyhow::Result<Option<Comparison>> {
     let seed = args.seed.unwrap_or(1);
-    let run = args.run.clone().unwrap_or_else(|| args.out.join("runs").join(format!("zfnet-{seed}")));
+    let run = args.tried();
     let rows = chosen(table.rows, args)?;
     let (data, folds, machine) = (&args.data[..], args.folds as usize, &args.machine);
     Trial { table, rows, run, data, out: &args.out, folds, seed, machine }.make(args.dry_run)
