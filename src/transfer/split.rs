@@ -111,7 +111,7 @@ impl Examples {
             ))
         })?;
         let mut examples = Examples::default();
-        for c in 0..data.classes().len() {
+        for (c, _) in data.classes().iter().enumerate() {
             let rows = (0..records.len()).filter(|&i| presence[i][c] == PRESENT);
             examples.rows.extend(rows);
             examples.labels.resize(examples.rows.len(), c);
