@@ -97,18 +97,18 @@ pub const TABLE_2: Table = Table {
     ],
 };
 
-/// The tables that there are.
+/// The tables of networks trained from scratch.
 pub const TABLES: [&Table; 2] = [&TABLE_1, &TABLE_2];
 
 impl Table {
     /// Table `number`.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it is none of those.
+    /// [`Error::Usage`] if it is none of [`TABLES`].
     pub fn numbered(number: u32) -> Result<&'static Table> {
-        TABLES.into_iter().find(|table| table.number == number).ok_or_else(|| {
-            let numbers: Vec<String> = TABLES.iter().map(|table| table.number.to_string()).collect();
-            Error::Usage(format!("table {number} is not among those that can be made: {}", numbers.join(", ")))
-        })
+        TABLES
+            .into_iter()
+            .find(|table| table.number == number)
+            .ok_or_else(|| Error::Usage(format!("the paper has no table {number} that can be made: expected 1 to 6")))
     }
 }

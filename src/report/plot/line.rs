@@ -4,7 +4,8 @@ use crate::report::plot::axis::{Axis, Frame};
 use crate::report::plot::colour::CATEGORIES;
 use crate::report::plot::figure::{Anchor, Area, Figure, TEXT, shortened};
 
-/// Line styles, which go round together with the colours: in grey print the lines still differ.
+/// Line styles, which go round together with the colours: in grey print the lines still differ. Each
+/// time that the colours begin again they are one further, so 32 lines look different.
 const DASHES: [&str; 4] = ["", "7 3", "2 2.5", "8 2.5 2 2.5"];
 
 /// Characters of a name in the legend.
@@ -37,7 +38,8 @@ impl Lines<'_> {
         let frame = Frame::new(area, self.x, self.y);
         frame.grid(figure);
         for (i, series) in self.series.iter().enumerate() {
-            let (colour, dashes) = (CATEGORIES[i % CATEGORIES.len()], DASHES[i % DASHES.len()]);
+            let round = i / CATEGORIES.len();
+            let (colour, dashes) = (CATEGORIES[i % CATEGORIES.len()], DASHES[(i + round) % DASHES.len()]);
             for run in series.points.split(|(x, y)| !(x.is_finite() && y.is_finite())) {
                 let run: Vec<(f64, f64)> = run.iter().map(|&point| frame.place(point)).collect();
                 figure.lines(&run, colour, 1.8, dashes);
