@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::data::packed::Dataset;
 use crate::error::{Error, Result};
 use crate::net::{Net, Part, Plan};
 use crate::ops::Backend;
@@ -41,6 +42,21 @@ impl Model {
         net.import(Part::Value, &self.checkpoint.weights)?;
         net.set_source(self.checkpoint.header.record, &self.checkpoint.mean.data)?;
         Ok(net)
+    }
+
+    /// Checks that the records of `data` are as large as those it was trained on: its mean image is.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with both sizes if they are not.
+    pub fn takes(&self, data: &Dataset) -> Result<()> {
+        let record = self.checkpoint.header.record;
+        match data.size() {
+            size if size == record => Ok(()),
+            size => Err(Error::Usage(format!(
+                "the run was trained on {record}-pixel records and {} has {size}: pack it with --size {record}",
+                data.root().display()
+            ))),
+        }
     }
 
     /// What tells this network from others: a checksum of configuration, weights and mean image.

@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let model = Model::open(&args.run, &args.checkpoint)?;
     let data = Dataset::open(&args.data)?;
     one_class(&data)?;
-    fits(&model, &data)?;
+    model.takes(&data)?;
     let layers = Retained::choose(&model.plan, &args.layers)?;
     let labels: Vec<u16> = (0..data.images()).map(|i| data.label_of(i) as u16).collect();
     let protocol = Protocol { max_test: args.max_test, seed: args.seed };
@@ -139,18 +139,6 @@ fn one_class(data: &Dataset) -> Result<()> {
         false => Ok(()),
         true => Err(Error::Usage(format!(
             "the images of {} show several classes each, and a probe learns and counts one: zfnet table 5 is for them",
-            data.root().display()
-        ))),
-    }
-}
-
-/// Records of the network's size.
-pub fn fits(model: &Model, data: &Dataset) -> Result<()> {
-    let record = model.checkpoint.header.record;
-    match data.size() {
-        size if size == record => Ok(()),
-        size => Err(Error::Usage(format!(
-            "the run was trained on {record}-pixel records and {} has {size}: pack it with --size {record}",
             data.root().display()
         ))),
     }

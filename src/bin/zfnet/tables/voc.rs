@@ -21,7 +21,7 @@ use zfnet::transfer::split::Examples;
 
 use crate::machine::Machine;
 use crate::print::{answer, talk};
-use crate::probe::{features, fits};
+use crate::probe::features;
 use crate::terminal::Terminal;
 
 /// Makes the table; `None` if `dry_run`, which only says what would be learned.
@@ -37,7 +37,7 @@ pub fn make(
         format!("{}: the network whose features are tried; name another one with --run", run.display())
     })?;
     let data = Dataset::open(data)?;
-    fits(&model, &data)?;
+    model.takes(&data)?;
     let examples = Examples::present(&data)?;
     let layer = Retained::all(&model.plan).into_iter().next_back();
     let layer = layer.ok_or_else(|| Error::Usage(format!("{} has no layer below its classes", model.plan.name)))?;

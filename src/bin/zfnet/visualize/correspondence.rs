@@ -14,10 +14,9 @@ use zfnet::understand::occlusion::Fill;
 
 use super::marks::{Marks, Place};
 use crate::bar::Bar;
-use crate::machine::Machine;
 use crate::print::answer;
 use crate::table::aligned;
-use crate::visualize::{folder, open_data};
+use crate::visualize::{Common, folder, open_data};
 
 /// Images in a pass.
 const BATCH: usize = 32;
@@ -58,20 +57,8 @@ pub struct Args {
     #[arg(long, value_name = "PX")]
     square: Option<usize>,
 
-    /// Which checkpoint of the run: best, last, epoch-N
-    #[arg(long, value_name = "WHICH", default_value = "best")]
-    checkpoint: String,
-
-    /// Folder for the table [default: RUN/figures]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    machine: Machine,
+    common: Common,
 }
 
 /// Images of each class that --data takes, as many as the paper's.
@@ -79,8 +66,8 @@ const IMAGES: usize = 5;
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let device = args.machine.open()?;
-    let model = Model::open(&args.run, &args.checkpoint)?;
+    let device = args.common.machine.open()?;
+    let model = Model::open(&args.run, &args.common.checkpoint)?;
     let layers = compared(&model.plan)?;
     let marks = match (&args.marks, &args.data) {
         (Some(path), _) => Marks::read(path, &model)?,
@@ -91,10 +78,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Err(Error::Usage(format!("{name} is marked on one image: mark it on two or more to compare")).into());
     }
     let side = args.square.unwrap_or(model.plan.input.H / 4);
-    let out = folder(args.out.as_deref(), &model)?;
+    let out = folder(args.common.out.as_deref(), &model)?;
     let table = device.run(Compare { model: &model, marks: &marks, layers: &layers, side })?;
     table.save(&out)?;
-    match args.json {
+    match args.common.json {
         true => answer!("{}", serde_json::to_string(&table)?)?,
         false => answer!("{}\n{}", text(&table), out.join("correspondence.csv").display())?,
     }

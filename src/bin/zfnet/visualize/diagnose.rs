@@ -13,10 +13,9 @@ use zfnet::train::model::Model;
 use zfnet::understand::diagnose::{Diagnosis, diagnose};
 
 use crate::bar::Bar;
-use crate::machine::Machine;
 use crate::print::answer;
 use crate::table::aligned;
-use crate::visualize::{folder, open_data};
+use crate::visualize::{Common, folder, open_data};
 
 /// Images in a pass.
 const BATCH: usize = 32;
@@ -39,42 +38,30 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
 
-    /// Which checkpoint of each run: best, last, epoch-N
-    #[arg(long, value_name = "WHICH", default_value = "best")]
-    checkpoint: String,
-
-    /// Folder for the chart of frequencies [default: figures in the first run]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    machine: Machine,
+    common: Common,
 }
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let device = args.machine.open()?;
+    let device = args.common.machine.open()?;
     let mut found: Vec<Diagnosed> = Vec::new();
     let mut out = None;
     for run in &args.runs {
         let name = run.display().to_string();
-        let model = Model::open(run, &args.checkpoint)?;
+        let model = Model::open(run, &args.common.checkpoint)?;
         let data = open_data(&args.data, &model)?;
         if data.split(Split::Val).is_empty() {
             return Err(Error::Usage(format!("{} has no val images", args.data.display())).into());
         }
         if out.is_none() {
-            out = Some(folder(args.out.as_deref(), &model)?);
+            out = Some(folder(args.common.out.as_deref(), &model)?);
         }
         let diagnosis = device.run(Look { model: &model, data: &data, name: &name })?;
         found.push(Diagnosed { run: name, diagnosis });
     }
     let files = out.map(|out| draw(&found, &out)).transpose()?;
-    if args.json {
+    if args.common.json {
         let (png, csv) = files.map(|files| (files.png, files.csv)).unzip();
         answer!("{}", json!({ "runs": found, "png": png, "csv": csv }))?;
     } else {

@@ -13,9 +13,8 @@ use zfnet::understand::occlusion::{View, clear};
 
 use super::occlusion::{class_of, read_record};
 use crate::bar::Bar;
-use crate::machine::Machine;
 use crate::print::answer;
-use crate::visualize::folder;
+use crate::visualize::{Common, folder};
 
 /// Images in a pass.
 const BATCH: usize = 32;
@@ -37,32 +36,20 @@ pub struct Args {
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
 
-    /// Which checkpoint of the run: best, last, epoch-N
-    #[arg(long, value_name = "WHICH", default_value = "best")]
-    checkpoint: String,
-
-    /// Folder for the figure [default: RUN/figures]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    machine: Machine,
+    common: Common,
 }
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let device = args.machine.open()?;
-    let model = Model::open(&args.run, &args.checkpoint)?;
+    let device = args.common.machine.open()?;
+    let model = Model::open(&args.run, &args.common.checkpoint)?;
     compared(&model.plan)?;
     let records = args.images.iter().map(|file| read_record(file, &model)).collect::<Result<Vec<_>>>()?;
-    let out = folder(args.out.as_deref(), &model)?;
+    let out = folder(args.common.out.as_deref(), &model)?;
     let figure = device.run(Follow { args, model: &model, records: &records })?;
     figure.draw(&out)?;
-    match args.json {
+    match args.common.json {
         true => answer!("{}", serde_json::to_string(&figure)?)?,
         false => answer!("{}", out.join("invariance.png").display())?,
     }

@@ -11,6 +11,8 @@ use zfnet::net::{LayerOp, Plan};
 use zfnet::train::evaluate::same_classes;
 use zfnet::train::model::Model;
 
+use crate::machine::Machine;
+
 mod correspondence;
 mod diagnose;
 mod evolution;
@@ -55,6 +57,25 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// What every figure of one checkpoint may be told.
+#[derive(clap::Args)]
+struct Common {
+    /// Which checkpoint of a run: best, last, epoch-N
+    #[arg(long, value_name = "WHICH", default_value = "best")]
+    checkpoint: String,
+
+    /// Folder for what is drawn, and its numbers [default: figures in the run, of several the first]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Print JSON: one object, or one for each image where there are several
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    machine: Machine,
+}
+
 /// The folder for figures, made if it is not there: `out`, or beside the checkpoint, which
 /// lies in the run's folder.
 fn folder(out: Option<&Path>, model: &Model) -> Result<PathBuf> {
@@ -68,14 +89,8 @@ fn folder(out: Option<&Path>, model: &Model) -> Result<PathBuf> {
 fn open_data(path: &Path, model: &Model) -> Result<Dataset> {
     let data = Dataset::open(path)?;
     same_classes(&model.checkpoint.header.classes, data.classes(), &model.path, data.root())?;
-    let record = model.checkpoint.header.record;
-    match data.size() {
-        size if size == record => Ok(data),
-        size => Err(Error::Usage(format!(
-            "the run was trained on {record}-pixel records and {} has {size}: pack it with --size {record}",
-            path.display()
-        ))),
-    }
+    model.takes(&data)?;
+    Ok(data)
 }
 
 /// The layers' names, checked; the convolutions if none is asked for.

@@ -20,9 +20,8 @@ use zfnet::understand::projection::project_units;
 use zfnet::understand::search::{Search, subject};
 
 use crate::bar::Bar;
-use crate::machine::Machine;
 use crate::print::{answer, talk};
-use crate::visualize::{folder, open_data};
+use crate::visualize::{Common, folder, open_data};
 
 /// What the network says while a grey square hides part of an image
 ///
@@ -63,26 +62,14 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// Which checkpoint of the run: best, last, epoch-N
-    #[arg(long, value_name = "WHICH", default_value = "best")]
-    checkpoint: String,
-
-    /// Folder for the figures [default: RUN/figures]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-
-    /// Print one JSON object for each image
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    machine: Machine,
+    common: Common,
 }
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let device = args.machine.open()?;
-    let model = Model::open(&args.run, &args.checkpoint)?;
+    let device = args.common.machine.open()?;
+    let model = Model::open(&args.run, &args.common.checkpoint)?;
     let sweep = Sweep::new(model.plan.input, args.square, args.stride)?;
     let classes = &model.checkpoint.header.classes;
     if let Some(class) = &args.class {
@@ -91,7 +78,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let records = args.images.iter().map(|file| read_record(file, &model)).collect::<Result<Vec<_>>>()?;
     let data = args.data.as_deref().map(|path| open_data(path, &model)).transpose()?;
-    let out = folder(args.out.as_deref(), &model)?;
+    let out = folder(args.common.out.as_deref(), &model)?;
     device.run(Draw { args, model: &model, data: data.as_ref(), records: &records, sweep: &sweep, out: &out })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -215,7 +202,7 @@ impl Draw<'_> {
         let worst = panels.worst();
         let least = answers.probability(class)[worst];
         talk!("{}: {} places, {:.0} images/s", file.display(), sweep.len(), sweep.len() as f64 / seconds);
-        let line: Value = match args.json {
+        let line: Value = match args.common.json {
             false => format!("{}", files.png.display()).into(),
             true => json!({
                 "file": file.display().to_string(),

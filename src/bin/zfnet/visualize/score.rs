@@ -18,10 +18,9 @@ use zfnet::understand::occlusion::{Fill, Sweep, batch_for, top_convolution};
 use zfnet::understand::score::{Harm, HarmMeans, Means, Overlap, harms, mask, overlaps, recognised};
 
 use crate::bar::Bar;
-use crate::machine::Machine;
 use crate::print::answer;
 use crate::table::aligned;
-use crate::visualize::{folder, open_data};
+use crate::visualize::{Common, folder, open_data};
 
 /// Whether projections and occlusion find the part that tells the class
 ///
@@ -59,20 +58,8 @@ pub struct Args {
     #[arg(long, value_name = "PX")]
     stride: Option<usize>,
 
-    /// Which checkpoint of the run: best, last, epoch-N
-    #[arg(long, value_name = "WHICH", default_value = "best")]
-    checkpoint: String,
-
-    /// Folder for the table of single images [default: RUN/figures]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    machine: Machine,
+    common: Common,
 }
 
 /// The methods that are judged.
@@ -91,8 +78,8 @@ const BATCH: usize = 32;
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let device = args.machine.open()?;
-    let model = Model::open(&args.run, &args.checkpoint)?;
+    let device = args.common.machine.open()?;
+    let model = Model::open(&args.run, &args.common.checkpoint)?;
     let data = open_data(&args.data, &model)?;
     let input = model.plan.input;
     let images: Vec<usize> = (0..data.split(Split::Val).len().min(args.images as usize)).collect();
@@ -113,14 +100,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let side = args.square.unwrap_or(input.H / 4).max(1);
     let sweep = Sweep::new(input, Some(side), Some(args.stride.unwrap_or((input.H / 16).max(1))))?;
-    let out = folder(args.out.as_deref(), &model)?;
+    let out = folder(args.common.out.as_deref(), &model)?;
     let judge = Judge { model: &model, data: &data, images: &images, layers: &layers, sweep: &sweep };
     let scores = device.run(judge)?;
     let csv = out.join("score.csv");
     replace_file(&csv, |file| file.write_all(scores.csv().as_bytes()))?;
     let (path, text) = (out.join("score.json"), scores.json(&sweep).to_string());
     replace_file(&path, |file| file.write_all(text.as_bytes()))?;
-    match args.json {
+    match args.common.json {
         true => answer!("{}", scores.json(&sweep))?,
         false => answer!("{}\n{}", scores.table(images.len(), &sweep), csv.display())?,
     }

@@ -16,9 +16,8 @@ use zfnet::understand::search::{self, Search};
 use zfnet::understand::{Maps, Top};
 
 use crate::bar::Bar;
-use crate::machine::Machine;
 use crate::print::answer;
-use crate::visualize::{folder, layers, open_data, search as watched};
+use crate::visualize::{Common, folder, layers, open_data, search as watched};
 
 /// Images, and projections, in a pass.
 const BATCH: usize = 32;
@@ -61,26 +60,14 @@ pub struct Args {
     #[arg(long, value_name = "add|set", default_value = "add")]
     unpool: UnpoolMode,
 
-    /// Which checkpoint of the run: best, last, epoch-N
-    #[arg(long, value_name = "WHICH", default_value = "best")]
-    checkpoint: String,
-
-    /// Folder for the figures [default: RUN/figures]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    machine: Machine,
+    common: Common,
 }
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let device = args.machine.open()?;
-    let model = Model::open(&args.run, &args.checkpoint)?;
+    let device = args.common.machine.open()?;
+    let model = Model::open(&args.run, &args.common.checkpoint)?;
     let data = open_data(&args.data, &model)?;
     if data.split(args.split).is_empty() {
         anyhow::bail!("{} has no {} images: choose another --split", args.data.display(), args.split);
@@ -89,9 +76,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let seed = model.config.train.seed;
     let choose = |name: &String| args.maps.of(&model.plan.layers[model.plan.layer_index(name)?], seed);
     let maps = layers.iter().map(choose).collect::<Result<Vec<_>>>()?;
-    let out = folder(args.out.as_deref(), &model)?;
+    let out = folder(args.common.out.as_deref(), &model)?;
     let figures = device.run(Draw { args, model: &model, data: &data, layers: &layers, maps: &maps, out: &out })?;
-    if args.json {
+    if args.common.json {
         let answer = json!({
             "checkpoint": model.path,
             "split": args.split.name(),
@@ -147,7 +134,7 @@ impl Draw<'_> {
     }
 
     fn tell(&self, top: &Top, files: &top9::Files) -> std::io::Result<()> {
-        if self.args.json {
+        if self.args.common.json {
             return Ok(());
         }
         let silent = match top.silent() {
