@@ -40,6 +40,7 @@ fn library(root: &Path, sources: &[Source], name: &str, out: &Path) -> cc::Build
     // A struct's last array has its declared size too (GCC, clang).
     build.flag_if_supported("-fsanitize=bounds-strict").flag_if_supported("-fstrict-flex-arrays=3");
     build.flag_if_supported("-Wno-unknown-pragmas"); // #pragma unroll
+    build.flag_if_supported("-Wno-psabi"); // GCC: tensor maps are passed otherwise than by its version 4.5.
     // Debug information for those who step through a kernel; it costs nothing at run time.
     build.debug(true);
     let folder = out.join(name);

@@ -55,6 +55,14 @@ void* zfnet_emulator_shared(const void* key, size_t bytes);
 void zfnet_emulator_async_copy(void* shared, const void* global, uint32_t bytes, uint32_t read);
 void zfnet_emulator_async_commit();
 void zfnet_emulator_async_wait(uint32_t groups_left);
+// A bulk load: `fill` writes the `bytes` that will stand at `shared`, now; they come there some time before
+// the block can only go on with them, and `complete` tells the barrier.
+void zfnet_emulator_bulk_load(void* shared, uint32_t bytes, void (*fill)(unsigned char* to, const void* state),
+                              const void* state, void (*complete)(void* barrier, uint32_t bytes), void* barrier);
+// A bulk store: `perform` with a copy of `state`, between now and the wait for its group.
+void zfnet_emulator_bulk_store(void (*perform)(const void* state), const void* state, uint32_t bytes);
+void zfnet_emulator_bulk_commit();
+void zfnet_emulator_bulk_wait(uint32_t groups_left);
 // Stops the block with a message that names this thread.
 [[noreturn]] void zfnet_emulator_fail(const char* reason, const emulator::Place* place);
 }

@@ -21,6 +21,7 @@
 #define __restrict__ __restrict
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
+#define __grid_constant__
 // All fibers of a block run on one thread. Such memory is neither guarded nor refilled
 // between blocks: shared<T>() of shared.cuh is both.
 #define __shared__ static thread_local

@@ -11,7 +11,8 @@
 namespace emulator {
 
 struct Parameter {
-  // r: pointer to constant, w: pointer, i: signed, u: unsigned, f: floating point, s: struct
+  // r: pointer to constant, w: pointer, i: signed, u: unsigned, f: floating point, s: struct,
+  // t: tensor map
   char kind;
   uint32_t bytes;
 };
@@ -21,6 +22,11 @@ struct Entry {
   const Parameter* parameters;
   uint32_t count;
 };
+
+template <class T, class = void>
+constexpr bool is_tensor_map = false;
+template <class T>
+constexpr bool is_tensor_map<T, typename T::is_tensor_map> = true;
 
 template <class T>
 constexpr Parameter parameter() {
@@ -32,7 +38,7 @@ constexpr Parameter parameter() {
     return {std::is_signed_v<T> ? 'i' : 'u', sizeof(T)};
   } else {
     static_assert(std::is_trivially_copyable_v<T>, "a kernel's parameter is copied byte by byte");
-    return {'s', sizeof(T)};
+    return {is_tensor_map<T> ? 't' : 's', sizeof(T)};
   }
 }
 

@@ -5,11 +5,14 @@
 // are exact in f64; the sum of 16 is rounded once.
 #pragma once
 
+#include "tensor_map.cuh"
+
 struct wgmma_operand {
   const unsigned char* start;
-  unsigned next_64;
+  unsigned next_block;
+  unsigned row_bytes;
 
-  wgmma_operand at(int bytes) const { return {start + bytes, next_64}; }
+  wgmma_operand at(int bytes) const { return {start + bytes, next_block, row_bytes}; }
 };
 
 namespace emulator {
@@ -17,6 +20,7 @@ namespace emulator {
 struct Product {
   wgmma_operand a, b;
   bool a_across, b_across;
+  int depths, element_bytes;
 };
 
 // The products of a warpgroup that are still to do.
@@ -27,14 +31,16 @@ struct Products {
   int group_size[kMost];
 };
 
-// Element (line, depth) of an operand: rows of 128 bytes, the swizzle by address.
-inline double element(const wgmma_operand& from, bool across, int line, int depth) {
-  const size_t offset = across ? line / 64 * size_t(from.next_64) + depth * 128 + line % 64 * 2
-                               : line * 128 + depth * 2;
+// Element (line, depth) of an operand, the swizzle by address. The tensor cores cut what tf32 has no bits for.
+inline double element(const wgmma_operand& from, bool across, int line, int depth, int bytes) {
+  const int row = int(from.row_bytes), lines = row / bytes;
+  const size_t offset = across ? line / lines * size_t(from.next_block) + depth * row + line % lines * bytes
+                               : line * row + depth * bytes;
   const uintptr_t address = reinterpret_cast<uintptr_t>(from.start) + offset;
-  uint16_t bits;
-  std::memcpy(&bits, reinterpret_cast<const void*>(address ^ (address >> 7 & 7) << 4), 2);
-  return __uint_as_float(unsigned(bits) << 16);
+  const uintptr_t swizzle = row == 128 ? (address >> 7 & 7) << 4 : (address >> 7 & 3) << 4;
+  unsigned bits = 0;
+  std::memcpy(&bits, reinterpret_cast<const void*>(address ^ swizzle), bytes);
+  return __uint_as_float(bytes == 2 ? bits << 16 : bits & ~0x1fffu);
 }
 
 struct WgmmaLane {
@@ -65,15 +71,16 @@ namespace emulator {
 template <int N>
 void multiply(WgmmaSums<N>& sums, const Product& product) {
   const int lane = threadIdx.x % 32, row0 = threadIdx.x / 32 % 4 * 16 + lane / 4, column0 = lane % 4 * 2;
+  const int depths = product.depths, bytes = product.element_bytes;
   double a[2][16];
   for (int half = 0; half < 2; half++) {
-    for (int k = 0; k < 16; k++) a[half][k] = element(product.a, product.a_across, row0 + 8 * half, k);
+    for (int k = 0; k < depths; k++) a[half][k] = element(product.a, product.a_across, row0 + 8 * half, k, bytes);
   }
   for (int j = 0; j < N / 8; j++) {
     for (int e = 0; e < 2; e++) {
       double sum[2] = {sums.c[4 * j + e], sums.c[4 * j + 2 + e]};
-      for (int k = 0; k < 16; k++) {
-        const double b = element(product.b, product.b_across, 8 * j + column0 + e, k);
+      for (int k = 0; k < depths; k++) {
+        const double b = element(product.b, product.b_across, 8 * j + column0 + e, k, bytes);
         sum[0] += a[0][k] * b, sum[1] += a[1][k] * b;
       }
       sums.c[4 * j + e] = float(sum[0]), sums.c[4 * j + 2 + e] = float(sum[1]);
@@ -90,21 +97,24 @@ void catch_up(WgmmaSums<N>& sums, int n) {
   all.issued -= n;
 }
 
-inline wgmma_operand operand(const void* tile, unsigned next_64, const Place& place) {
-  if (reinterpret_cast<uintptr_t>(tile) % 1024) zfnet_emulator_fail("wgmma: a tile is not aligned to 1024 bytes", &place);
-  return {static_cast<const unsigned char*>(tile), next_64};
+inline wgmma_operand operand(const void* tile, int next_block, int row_bytes, const Place& place) {
+  if (row_bytes != 64 && row_bytes != 128) zfnet_emulator_fail("wgmma: rows have 64 or 128 bytes", &place);
+  if (reinterpret_cast<uintptr_t>(tile) % (8 * row_bytes)) {
+    zfnet_emulator_fail("wgmma: a tile does not begin at a multiple of 8 rows", &place);
+  }
+  return {static_cast<const unsigned char*>(tile), unsigned(next_block), unsigned(row_bytes)};
 }
 
 }  // namespace emulator
 
-inline wgmma_operand wgmma_along(const void* tile, emulator::Place place = emulator::Place::here()) {
-  return emulator::operand(tile, 0, place);
+inline wgmma_operand wgmma_along(const void* tile, int row_bytes = 128,
+                                 emulator::Place place = emulator::Place::here()) {
+  return emulator::operand(tile, 0, row_bytes, place);
 }
-inline wgmma_operand wgmma_across(const void* tile, int block, emulator::Place place = emulator::Place::here()) {
-  return emulator::operand(tile, unsigned(block), place);
+inline wgmma_operand wgmma_across(const void* tile, int block, int row_bytes = 128,
+                                  emulator::Place place = emulator::Place::here()) {
+  return emulator::operand(tile, block, row_bytes, place);
 }
-
-inline void fence_async() {}
 
 template <int N>
 void wgmma_fence(WgmmaSums<N>&) {}
@@ -134,19 +144,32 @@ void registers_release() {}
 template <int n>
 void registers_claim() {}
 
-template <bool a_across, bool b_across, int N>
-void wgmma_k16_bf16(WgmmaSums<N>& sums, wgmma_operand a, wgmma_operand b,
-                    emulator::Place place = emulator::Place::here()) {
-  emulator::WgmmaLane lane{a, b};
+namespace emulator {
+template <int N>
+void issue(WgmmaSums<N>& sums, const Product& product, const Place& place) {
+  emulator::WgmmaLane lane{product.a, product.b};
   zfnet_emulator_meet(&emulator::wgmma, 0xffffffffu, &lane, &place);
   auto& all = sums.products;
   if (all.groups + 1 >= emulator::Products::kMost || all.issued >= emulator::Products::kMost) {
     zfnet_emulator_fail("wgmma: more products under way than the emulator holds", &place);
   }
-  all.queue[all.issued++] = {a, b, a_across, b_across};
+  all.queue[all.issued++] = product;
   if (threadIdx.x / 32 % 2) {  // At once, and all before it.
     emulator::catch_up(sums, all.issued);
     all.closed = 0;
     for (int i = 0; i < all.groups; i++) all.group_size[i] = 0;
   }
+}
+}  // namespace emulator
+
+template <bool a_across, bool b_across, int N>
+void wgmma_k16_bf16(WgmmaSums<N>& sums, wgmma_operand a, wgmma_operand b,
+                    emulator::Place place = emulator::Place::here()) {
+  emulator::issue(sums, {a, b, a_across, b_across, 16, 2}, place);
+}
+
+template <int N>
+void wgmma_k8_tf32(WgmmaSums<N>& sums, wgmma_operand a, wgmma_operand b,
+                   emulator::Place place = emulator::Place::here()) {
+  emulator::issue(sums, {a, b, false, false, 8, 4}, place);
 }

@@ -16,13 +16,16 @@ pub mod cuda;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod image;
+pub mod tensor_map;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::{DerefMut, Range};
 use std::sync::Arc;
 
 use bytemuck::NoUninit;
 
+use self::tensor_map::TensorMap;
 use crate::error::{Error, Result};
 
 /// Memory of a device, freed when dropped.
@@ -196,6 +199,10 @@ pub enum Arg<'a, B> {
     F32(f32),
     /// A struct, passed by value: the bytes of its `#[repr(C)]` twin.
     Struct(&'a [u8]),
+    /// `const __grid_constant__ tensor_map`: a buffer that is read in boxes.
+    MapIn(&'a B, &'a TensorMap),
+    /// The same of a buffer that is written.
+    MapOut(&'a mut B, &'a TensorMap),
 }
 
 impl<'a, B: Memory> Arg<'a, B> {
@@ -212,8 +219,8 @@ impl<'a, B: Memory> Arg<'a, B> {
     /// The buffer, if it is one.
     fn buffer(&self) -> Option<&B> {
         match self {
-            Arg::In(buffer, _) => Some(buffer),
-            Arg::Out(buffer, _) => Some(buffer),
+            Arg::In(buffer, _) | Arg::MapIn(buffer, _) => Some(buffer),
+            Arg::Out(buffer, _) | Arg::MapOut(buffer, _) => Some(buffer),
             _ => None,
         }
     }
@@ -226,13 +233,19 @@ impl<'a, B: Memory> Arg<'a, B> {
 
 /// The arguments of a launch as cuLaunchKernel takes them: an array of pointers to values.
 struct Packed<'a> {
-    /// One word an argument; structs stay where they are.
+    /// One word an argument; structs stay where they are, tensor maps become structs.
     words: Vec<u64>,
-    structs: Vec<Option<&'a [u8]>>,
+    structs: Vec<Option<Cow<'a, [u8]>>>,
 }
 
 impl<'a> Packed<'a> {
-    fn new<B: Memory>(device: &Properties, launch: &Launch, args: &'a [Arg<'_, B>]) -> Result<Self> {
+    /// `encode` makes of a map of the buffer at an address what kernels of this device take.
+    fn new<B: Memory>(
+        device: &Properties,
+        launch: &Launch,
+        args: &'a [Arg<'_, B>],
+        encode: impl Fn(&TensorMap, u64) -> Result<[u64; 16]>,
+    ) -> Result<Self> {
         let mut packed = Packed { words: Vec::with_capacity(args.len()), structs: Vec::with_capacity(args.len()) };
         for (i, arg) in args.iter().enumerate() {
             let pointer = |buffer: &B, offset: usize| {
@@ -244,6 +257,16 @@ impl<'a> Packed<'a> {
                     format!("kernel {kernel}: argument {i} starts at byte {offset} of a buffer of {bytes} bytes");
                 Err(Error::device(&device.name, reason))
             };
+            let map = |buffer: &B, map: &TensorMap| {
+                map.check()?;
+                if map.end() > buffer.bytes() {
+                    let (kernel, end, bytes) = (launch.kernel, map.end(), buffer.bytes());
+                    let reason = format!("kernel {kernel}: argument {i} maps {end} bytes of a buffer of {bytes}");
+                    return Err(Error::device(&device.name, reason));
+                }
+                let words = encode(map, buffer.address() + map.offset as u64)?;
+                Ok(Some(Cow::Owned(bytemuck::cast_slice(&words).to_vec())))
+            };
             let (word, bytes) = match arg {
                 Arg::In(buffer, offset) => (pointer(buffer, *offset)?, None),
                 Arg::Out(buffer, offset) => (pointer(buffer, *offset)?, None),
@@ -252,7 +275,9 @@ impl<'a> Packed<'a> {
                 Arg::U32(value) => (u64::from(*value), None),
                 Arg::U64(value) => (*value, None),
                 Arg::F32(value) => (u64::from(value.to_bits()), None),
-                Arg::Struct(bytes) => (0, Some(*bytes)),
+                Arg::Struct(bytes) => (0, Some(Cow::Borrowed(*bytes))),
+                Arg::MapIn(buffer, of) => (0, map(buffer, of)?),
+                Arg::MapOut(buffer, of) => (0, map(buffer, of)?),
             };
             packed.words.push(word);
             packed.structs.push(bytes);
@@ -262,7 +287,7 @@ impl<'a> Packed<'a> {
 
     /// Pointers to the values; they hold while `self` stands unchanged.
     fn pointers(&self) -> Vec<*mut std::ffi::c_void> {
-        let pointer = |(word, bytes): (&u64, &Option<&[u8]>)| match bytes {
+        let pointer = |(word, bytes): (&u64, &Option<Cow<'_, [u8]>>)| match bytes {
             Some(bytes) => bytes.as_ptr().cast_mut().cast(),
             None => std::ptr::from_ref(word).cast_mut().cast(),
         };

@@ -1,4 +1,4 @@
-// Barriers in shared memory that threads arrive at without waiting (sm_80).
+// Barriers in shared memory that threads and copies arrive at without waiting (sm_80).
 // Twin: kernels/emulator/mbarrier.cuh.
 //
 // A phase completes when the last expected thread arrives; the next one begins at once.
@@ -21,6 +21,14 @@ __device__ __forceinline__ void mbarrier_init(mbarrier& barrier, unsigned arriva
 // What this thread wrote before is seen by those whom the phase lets go.
 __device__ __forceinline__ void mbarrier_arrive(mbarrier& barrier) {
   asm volatile("{\n.reg .b64 phase;\nmbarrier.arrive.shared.b64 phase, [%0];\n}" ::"r"(mbarrier_address(barrier))
+               : "memory");
+}
+
+// The same, and the phase takes `bytes` of bulk copies (tensor_map.cuh) as well (sm_90).
+__device__ __forceinline__ void mbarrier_arrive_expecting(mbarrier& barrier, unsigned bytes) {
+  asm volatile("{\n.reg .b64 phase;\nmbarrier.arrive.expect_tx.shared.b64 phase, [%0], %1;\n}" ::"r"(
+                   mbarrier_address(barrier)),
+               "r"(bytes)
                : "memory");
 }
 

@@ -9,37 +9,39 @@
 // and until the wait nobody writes what is multiplied.
 #pragma once
 
+#include "tensor_map.cuh"
+
 template <int N>
 struct WgmmaSums {
   float c[N / 2] = {};
 };
 
-// Where an operand lies: in rows of 128 bytes, whose 16 bytes number i of row r lie at i ^ (r % 8)
-// (swizzle<..>() of product/swizzled.cuh), from an address that is a multiple of 1024 on.
+// Where an operand lies: in rows of 128 bytes, whose 16 bytes number i of row r lie at i ^ (r % 8), from
+// an address that is a multiple of 1024 on; or in rows of 64 bytes, i ^ (r / 2 % 4), from a multiple of 512.
 struct wgmma_operand {
   unsigned long long bits;
 
-  // `bytes` further: 32 are 16 depths along the rows, 2048 are 16 rows.
+  // `bytes` further: 32 are the depths of a product along the rows.
   __device__ __forceinline__ wgmma_operand at(int bytes) const { return {bits + (unsigned(bytes) >> 4)}; }
 };
 
-__device__ __forceinline__ wgmma_operand wgmma_rows(const void* tile, unsigned next_64, unsigned next_8) {
+__device__ __forceinline__ wgmma_operand wgmma_rows(const void* tile, unsigned next_block, unsigned row_bytes) {
   const unsigned long long address = static_cast<unsigned>(__cvta_generic_to_shared(tile));
-  // Address, from one block of 64 lines to the next, from one group of 8 rows to the next, all in 16
-  // bytes; the swizzle of 128 bytes.
-  return {(address & 0x3ffff) >> 4 | static_cast<unsigned long long>(next_64 >> 4) << 16 |
-          static_cast<unsigned long long>(next_8 >> 4) << 32 | 1ull << 62};
+  // Address, from one block of lines to the next, from one group of 8 rows to the next, all in 16 bytes;
+  // the swizzle, 1 for 128 bytes and 2 for 64.
+  return {(address & 0x3ffff) >> 4 | static_cast<unsigned long long>(next_block >> 4) << 16 |
+          static_cast<unsigned long long>(8 * row_bytes >> 4) << 32 |
+          static_cast<unsigned long long>(row_bytes == 128 ? 1 : 2) << 62};
 }
 
-// Rows are lines, 64 depths of bf16 each.
-__device__ __forceinline__ wgmma_operand wgmma_along(const void* tile) { return wgmma_rows(tile, 16, 1024); }
-// Rows are depths, 64 lines of bf16 each; the next 64 lines follow after `block` bytes.
-__device__ __forceinline__ wgmma_operand wgmma_across(const void* tile, int block) {
-  return wgmma_rows(tile, block, 1024);
+// Rows are lines of 64 or 128 bytes of depth.
+__device__ __forceinline__ wgmma_operand wgmma_along(const void* tile, int row_bytes = 128) {
+  return wgmma_rows(tile, 16, row_bytes);
 }
-
-// What this thread knows to be in shared memory is there for the products too.
-__device__ __forceinline__ void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Rows are depths, 32 or 64 lines of bf16 each; the next lines follow after `block` bytes.
+__device__ __forceinline__ wgmma_operand wgmma_across(const void* tile, int block, int row_bytes = 128) {
+  return wgmma_rows(tile, block, row_bytes);
+}
 
 // Keeps the compiler from touching the sums across this place.
 template <int N>
@@ -82,6 +84,7 @@ __device__ __forceinline__ void registers_claim() {
 
 // wgmma_k16_bf16<a_across, b_across>(sums, a, b): sums += a b for a (64, 16) and b (16, N) in bf16,
 // N = 96, 128, 192 or 256. The sums were 0 or are added to; `across` says whose rows are depths.
+// wgmma_k8_tf32(sums, a, b): the same for (64, 8) and (8, N) in tf32, whose rows are lines.
 // clang-format off
 #define ZFNET_SUMS_0 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define ZFNET_SUMS_1 ZFNET_SUMS_0 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
@@ -105,6 +108,12 @@ __device__ __forceinline__ void registers_claim() {
                  "%" #a ", %" #b ", 1, 1, 1, %" #ta ", %" #tb ";"                                          \
                  : OUT                                                                                     \
                  : "l"(left.bits), "l"(right.bits), "n"(int(a_across)), "n"(int(b_across)));               \
+  }                                                                                                        \
+  __device__ __forceinline__ void wgmma_k8_tf32(WgmmaSums<n>& sums, wgmma_operand left, wgmma_operand right) { \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k8.f32.tf32.tf32 {" SUMS "}, "                    \
+                 "%" #a ", %" #b ", 1, 1, 1;"                                                              \
+                 : OUT                                                                                     \
+                 : "l"(left.bits), "l"(right.bits));                                                       \
   }
 ZFNET_WGMMA(96, ZFNET_SUMS_2, ZFNET_OUT_48, 48, 49, 50, 51)
 ZFNET_WGMMA(128, ZFNET_SUMS_3, ZFNET_OUT_64, 64, 65, 66, 67)

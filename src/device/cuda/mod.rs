@@ -9,6 +9,7 @@ mod functions;
 mod graph;
 mod mark;
 mod memory;
+mod tensor_map;
 
 use std::collections::HashMap;
 use std::ffi::{c_uint, c_void};
@@ -273,7 +274,9 @@ impl Device for Cuda {
             .ok_or_else(|| Error::device(&self.properties.name, format!("no kernel is called {}", launch.kernel)))?;
         self.allow_shared(launch.kernel, function, launch.shared)?;
         self.recording.keep(args.iter().filter_map(Arg::buffer).map(|buffer| &buffer.0));
-        let packed = Packed::new(&self.properties, launch, args)?;
+        let packed = Packed::new(&self.properties, launch, args, |map, address| {
+            tensor_map::encode(&self.context, map, address)
+        })?;
         let mut pointers: Vec<*mut c_void> = packed.pointers();
         let size = |[x, y, z]: [u32; 3]| -> (c_uint, c_uint, c_uint) { (x, y, z) };
         // SAFETY: the driver copies the parameters before it returns. That they are those the

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::rc::Rc;
 
+use super::bulk::{Loads, Stores};
 use super::copies::Copies;
 use super::fiber::{Fiber, Pause, STACK_BYTES, Turn};
 use super::hooks::{Collective, Entered, Place};
@@ -73,6 +74,8 @@ pub(super) struct Block<'a> {
     pub barriers: [Cell<Barrier>; 16],
     failure: Cell<Option<String>>,
     pub copies: Vec<RefCell<Copies>>,
+    pub loads: RefCell<Loads>,
+    pub stores: Vec<RefCell<Stores>>,
     pub random: Stream,
     shared: RefCell<Vec<(usize, Rc<Guarded>)>>,
 }
@@ -98,7 +101,7 @@ pub(super) fn run(grid: &Grid<'_>, index: u32) -> Result<()> {
     // Rounds for which each warp rests, so that the others get ahead of it: as far as barriers allow.
     let mut rests = vec![0; fibers.len().div_ceil(WARP)];
     while left > 0 {
-        let mut moved = false;
+        let mut moved = block.land_loads(false);
         rests.iter_mut().for_each(|rest| *rest = block.random.rest(*rest));
         for &thread in &order {
             let thread = thread as usize;
@@ -120,7 +123,7 @@ pub(super) fn run(grid: &Grid<'_>, index: u32) -> Result<()> {
             }
             block.check_slack(thread, Guarded::written_behind)?;
         }
-        if !moved && rests.iter().all(|&rest| rest == 0) {
+        if !moved && rests.iter().all(|&rest| rest == 0) && !block.land_loads(true) {
             let (thread, reason) = block.stuck();
             return Err(block.error(thread, reason));
         }
@@ -130,6 +133,9 @@ pub(super) fn run(grid: &Grid<'_>, index: u32) -> Result<()> {
             rests.iter_mut().for_each(|rest| *rest -= least.min(*rest));
         }
         block.random.shuffle(&mut order);
+    }
+    if let Some((thread, reason)) = block.under_way() {
+        return Err(block.error(thread, reason.into()));
     }
     block.check_slack(block.running.get(), Guarded::written_before)
 }
@@ -157,6 +163,8 @@ impl<'a> Block<'a> {
             barriers: Default::default(),
             failure: Cell::new(None),
             copies: (0..threads).map(|_| RefCell::default()).collect(),
+            loads: RefCell::default(),
+            stores: (0..threads).map(|_| RefCell::default()).collect(),
             random: grid.turns.stream(u64::from(index)),
             shared: RefCell::default(),
         }

@@ -144,6 +144,36 @@ extern "C" fn zfnet_emulator_async_wait(groups_left: u32) {
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn zfnet_emulator_bulk_load(
+    shared: *mut c_void,
+    bytes: u32,
+    fill: extern "C" fn(*mut u8, *const c_void),
+    state: *const c_void,
+    complete: extern "C" fn(*mut c_void, u32),
+    barrier: *mut c_void,
+) {
+    current().bulk_load(shared.cast(), bytes, |to| fill(to, state), complete, barrier);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn zfnet_emulator_bulk_store(perform: extern "C" fn(*const c_void), state: *const c_void, bytes: u32) {
+    let mut copy = vec![0_u64; (bytes as usize).div_ceil(8)];
+    // SAFETY: `bytes` bytes of a struct on the kernel's stack.
+    unsafe { ptr::copy_nonoverlapping(state.cast::<u8>(), copy.as_mut_ptr().cast(), bytes as usize) };
+    current().bulk_store(perform, copy);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn zfnet_emulator_bulk_commit() {
+    current().bulk_commit();
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn zfnet_emulator_bulk_wait(groups_left: u32) {
+    current().bulk_wait(groups_left as usize);
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn zfnet_emulator_fail(reason: *const c_char, place: &Place) -> ! {
     current().fail(format!("{} at {place}", text(reason)))
 }

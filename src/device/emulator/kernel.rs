@@ -51,6 +51,7 @@ impl Parameter {
             Arg::U64(_) => (b'u', 8),
             Arg::F32(_) => (b'f', 4),
             Arg::Struct(bytes) => (b's', bytes.len() as u32),
+            Arg::MapIn(..) | Arg::MapOut(..) => (b't', 128),
         };
         Parameter { kind, bytes }
     }
@@ -65,6 +66,7 @@ impl fmt::Display for Parameter {
             b'i' => write!(f, "a signed integer of {bytes} bytes"),
             b'u' => write!(f, "an unsigned integer of {bytes} bytes"),
             b'f' => write!(f, "a floating-point number of {bytes} bytes"),
+            b't' => write!(f, "a tensor map"),
             _ => write!(f, "a struct of {bytes} bytes"),
         }
     }

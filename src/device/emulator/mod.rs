@@ -16,6 +16,7 @@
 //! | a barrier that some threads skip | no thread of the block can go on |
 //! | a shuffle, vote or mma whose lanes disagree | the last lane to come compares |
 //! | a wait for an mbarrier's phase that cannot complete | no thread of the block can go on |
+//! | a bulk copy that nobody waits for | it is under way when the block ends |
 //! | arguments that are not the kernel's | compared with its C++ signature |
 //! | a race | threads and blocks run in an order that the seed decides, and warps rest for a while: results differ between seeds |
 //!
@@ -23,6 +24,7 @@
 //! behind a buffer (they yield NaN), and a kernel that waits for another block (it hangs).
 
 mod block;
+mod bulk;
 mod copies;
 mod fiber;
 mod hooks;
@@ -31,9 +33,11 @@ mod meeting;
 mod memory;
 mod record;
 mod sanitizer;
+mod tensor_map;
 mod trap;
 mod turns;
 
+use std::borrow::Cow;
 use std::ffi::c_void;
 use std::ops::Range;
 use std::sync::Arc;
@@ -251,7 +255,7 @@ impl Device for Emulator {
             .find(|k| k.name == launch.kernel)
             .ok_or_else(|| self.error(format!("no kernel is called {}", launch.kernel)))?;
         self.check_arguments(&kernel, args)?;
-        let packed = Packed::new(&self.properties, launch, args)?;
+        let packed = Packed::new(&self.properties, launch, args, |map, address| Ok(tensor_map::encode(map, address)))?;
         let buffers = args.iter().enumerate().filter_map(|(i, arg)| Some((i, arg.buffer()?.0.clone())));
         let arguments =
             Arguments { words: packed.words, structs: whole_words(packed.structs), buffers: buffers.collect() };
@@ -289,11 +293,11 @@ impl Device for Emulator {
 }
 
 /// Copies of structs, aligned to a word as a GPU aligns parameters.
-fn whole_words(structs: Vec<Option<&[u8]>>) -> Vec<Option<Vec<u64>>> {
+fn whole_words(structs: Vec<Option<Cow<'_, [u8]>>>) -> Vec<Option<Vec<u64>>> {
     let aligned = |bytes: &[u8]| {
         let mut words = vec![0; bytes.len().div_ceil(8)];
         bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
         words
     };
-    structs.into_iter().map(|bytes| bytes.map(aligned)).collect()
+    structs.into_iter().map(|bytes| bytes.map(|bytes| aligned(&bytes))).collect()
 }

@@ -44,6 +44,11 @@ impl Stream {
         !self.natural && self.below(2) == 1
     }
 
+    /// True half of the time, and always in the natural order.
+    pub fn soon(&self) -> bool {
+        self.natural || self.coin()
+    }
+
     /// Rounds that a warp still rests, after another one; now and then it begins a rest of up to 24
     /// rounds, longer than a shuffled reduction takes. Never in the natural order.
     pub fn rest(&self, left: u32) -> u32 {
