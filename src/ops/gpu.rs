@@ -16,6 +16,7 @@ use std::str::FromStr;
 use bytemuck::{NoUninit, Zeroable};
 use half::bf16;
 
+use crate::device::tensor_map::TensorMap;
 use crate::device::{Arg, Device, HostMemory, Launch, Memory};
 use crate::error::{Error, Result};
 use crate::ops::sgd::cuda::Table;
@@ -75,6 +76,8 @@ pub enum Version {
     Naive,
     /// The fastest of those that run on every GPU from sm_80 on.
     Portable,
+    /// The fastest of those that gather their operands themselves.
+    Gathering,
     /// The fastest.
     Fast,
 }
@@ -107,6 +110,8 @@ pub struct Gpu<D: Device> {
     pub(crate) precision: Precision,
     pub(crate) version: Version,
     pub(crate) workspace: Workspace<D>,
+    /// Filters in the order in which a product reads them, where that is not theirs.
+    pub(crate) turned: Workspace<D>,
     /// What the blocks of an update do, once an update was asked for.
     pub(crate) sgd: Option<Table<D>>,
 }
@@ -137,7 +142,14 @@ impl<D: Device> Workspace<D> {
 impl<D: Device> Gpu<D> {
     /// A backend on `device`.
     pub fn new(device: D, precision: Precision) -> Self {
-        Gpu { device, precision, version: Version::Fast, workspace: Workspace(None), sgd: None }
+        Gpu {
+            device,
+            precision,
+            version: Version::Fast,
+            workspace: Workspace(None),
+            turned: Workspace(None),
+            sgd: None,
+        }
     }
 
     /// A backend in f32 on the naive kernels: the readable ones, against which the fast ones are held.
@@ -148,6 +160,11 @@ impl<D: Device> Gpu<D> {
     /// A backend without the kernels of one generation of GPUs, against which those are held.
     pub fn portable(device: D, precision: Precision) -> Self {
         Gpu { version: Version::Portable, ..Gpu::new(device, precision) }
+    }
+
+    /// A backend without bulk copies, against which those are held.
+    pub fn gathering(device: D, precision: Precision) -> Self {
+        Gpu { version: Version::Gathering, ..Gpu::new(device, precision) }
     }
 
     /// What it computes in.
@@ -246,6 +263,30 @@ impl<M: Memory> GpuBuf<M> {
     pub(crate) fn write(&mut self, op: &'static str, name: &str, len: usize) -> Result<Arg<'_, M>> {
         self.check(op, name, len)?;
         Ok(Arg::output(&mut self.memory))
+    }
+
+    /// The first `len` elements, to be read in boxes, of a weight those in the type of the activations.
+    pub(crate) fn read_boxes<'a>(
+        &'a self,
+        op: &'static str,
+        name: &str,
+        len: usize,
+        map: &'a TensorMap,
+    ) -> Result<Arg<'a, M>> {
+        self.check(op, name, len)?;
+        Ok(Arg::MapIn(self.copy.as_ref().unwrap_or(&self.memory), map))
+    }
+
+    /// The first `len` elements, to be written in boxes.
+    pub(crate) fn write_boxes<'a>(
+        &'a mut self,
+        op: &'static str,
+        name: &str,
+        len: usize,
+        map: &'a TensorMap,
+    ) -> Result<Arg<'a, M>> {
+        self.check(op, name, len)?;
+        Ok(Arg::MapOut(&mut self.memory, map))
     }
 
     /// The first `len` elements of a weight, to be read, in the type of the activations.

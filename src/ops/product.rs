@@ -63,6 +63,110 @@ fn hopper_columns(rows: usize, columns: usize, parts: usize, multiprocessors: us
     (0..HOPPER_COLUMNS.len()).rev().min_by_key(time).unwrap_or(0)
 }
 
+/// The kernels of one direction by the columns of their tiles.
+macro_rules! by_width {
+    ($kernel:literal) => {
+        [concat!($kernel, "_n96"), concat!($kernel, "_n128"), concat!($kernel, "_n192"), concat!($kernel, "_n256")]
+    };
+}
+pub(crate) use by_width;
+
+/// How blocks that stay (kernels/include/product/multiply_tma.cuh) cut the outputs of products side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// Which of [`HOPPER_COLUMNS`], and its columns.
+    pub index: usize,
+    pub width: usize,
+    /// Tiles of the rows and columns of one product, and of all of them.
+    pub rows: usize,
+    pub columns: usize,
+    pub tiles: usize,
+    /// The first tiles, whose depth is not cut, and how it is with the others.
+    pub whole: usize,
+    pub split: Split,
+}
+
+/// What it costs to write the parts of a depth, to start the kernel that adds them up, and to wait for it, in
+/// cycles: about 2 us, and 8 bytes of each element of a part through memory.
+const SUM_CYCLES: usize = 3500;
+/// Bytes that the memory of an H100 or H200 moves in a cycle.
+const CYCLE_BYTES: usize = 2400;
+
+impl Cut {
+    fn new(i: usize, rows: usize, columns: usize, products: usize) -> Self {
+        let width = HOPPER_COLUMNS[i];
+        let (rows, columns) = (rows.div_ceil(LINES), columns.div_ceil(width));
+        let tiles = rows * columns * products;
+        Cut { index: i, width, rows, columns, tiles, whole: tiles, split: Split { splits: 1, steps: 1 } }
+    }
+
+    /// The depth of the last, incomplete wave of tiles cut, where that pays.
+    fn last_wave(mut self, steps: usize, multiprocessors: usize) -> Self {
+        let rest = self.tiles % multiprocessors;
+        let split = Split::of(steps, multiprocessors.checked_div(rest).unwrap_or(1));
+        let cut = Cut { whole: self.tiles - rest, split, ..self };
+        if split.splits > 1 && cut.cycles(steps, multiprocessors) < self.cycles(steps, multiprocessors) {
+            self = cut;
+        }
+        self
+    }
+
+    /// What it takes, in cycles of the tensor cores: 4 for a step's column, and as many for 32 more, since
+    /// the rows are read whatever the columns.
+    fn cycles(&self, steps: usize, multiprocessors: usize) -> usize {
+        let step = 4 * (self.width + ROWS_COST);
+        let whole = self.whole.div_ceil(multiprocessors) * steps * step;
+        let parts = (self.tiles - self.whole) * self.split.splits;
+        if parts == 0 {
+            return whole;
+        }
+        let bytes = parts * LINES * self.width * 2 * size_of::<f32>();
+        whole + parts.div_ceil(multiprocessors) * self.split.steps * step + SUM_CYCLES + bytes / CYCLE_BYTES
+    }
+
+    /// The width and the cut that take least time; for products of one number of steps.
+    pub fn best(rows: usize, columns: usize, products: usize, steps: usize, multiprocessors: usize) -> Self {
+        let cut = |i| Cut::new(i, rows, columns, products).last_wave(steps, multiprocessors);
+        Cut::quickest(cut, steps, multiprocessors)
+    }
+
+    /// The same without cutting any depth.
+    pub fn whole(rows: usize, columns: usize, products: usize, steps: usize, multiprocessors: usize) -> Self {
+        Cut::quickest(|i| Cut::new(i, rows, columns, products), steps, multiprocessors)
+    }
+
+    /// The same with the depth of all tiles cut until there are as many parts as multiprocessors: for long
+    /// sums of few outputs.
+    pub fn through(rows: usize, columns: usize, products: usize, steps: usize, multiprocessors: usize) -> Self {
+        let cut = |i| {
+            let cut = Cut::new(i, rows, columns, products);
+            let split = Split::of(steps, multiprocessors / cut.tiles);
+            Cut { whole: if split.splits > 1 { 0 } else { cut.tiles }, split, ..cut }
+        };
+        Cut::quickest(cut, steps, multiprocessors)
+    }
+
+    fn quickest(cut: impl Fn(usize) -> Self, steps: usize, multiprocessors: usize) -> Self {
+        let cycles = |cut: &Cut| cut.cycles(steps, multiprocessors);
+        (0..HOPPER_COLUMNS.len()).rev().map(&cut).min_by_key(cycles).unwrap_or_else(|| cut(0))
+    }
+
+    /// Units of work.
+    pub fn units(&self) -> usize {
+        self.whole + (self.tiles - self.whole) * self.split.splits
+    }
+
+    /// Outputs of the tiles whose depth is cut.
+    pub fn cut_elements(&self) -> usize {
+        (self.tiles - self.whole) * LINES * self.width
+    }
+
+    /// Bytes of their parts.
+    pub fn bytes(&self) -> usize {
+        self.split.bytes(self.cut_elements())
+    }
+}
+
 /// Steps of a product that pay for writing its results once more and adding them up.
 const FEWEST_STEPS: usize = 8;
 
@@ -132,6 +236,13 @@ impl Split {
     /// The whole sum in one part, for kernels that do not cut it.
     pub const ONE: Split = Split { splits: 1, steps: i32::MAX as usize };
 
+    /// `steps` steps in at most `parts` parts.
+    fn of(steps: usize, parts: usize) -> Self {
+        let steps = steps.max(1);
+        let steps_of_one = steps.div_ceil(parts.clamp(1, (steps / FEWEST_STEPS).max(1)));
+        Split { splits: steps.div_ceil(steps_of_one), steps: steps_of_one }
+    }
+
     /// Bytes of memory for the parts, `floats` each; none for a single one.
     pub fn bytes(&self, floats: usize) -> usize {
         if self.splits == 1 { 0 } else { self.splits * floats * size_of::<f32>() }
@@ -157,7 +268,8 @@ impl<D: Device> Gpu<D> {
                 let multiprocessors = self.device.properties().multiprocessors as usize;
                 let i = hopper_columns(rows, columns, parts, multiprocessors);
                 let hopper = Tiling::hopper(products.hopper[i], HOPPER_COLUMNS[i]);
-                let has = self.version == Version::Fast && self.device.has(hopper.kernel);
+                let asked = matches!(self.version, Version::Gathering | Version::Fast);
+                let has = asked && self.device.has(hopper.kernel);
                 if has { hopper } else { Tiling::portable(bf16, self.precision) }
             }
         }
@@ -178,8 +290,7 @@ impl<D: Device> Gpu<D> {
     pub(crate) fn split(&self, tiling: &Tiling, tiles: usize, depth: usize, blocks: usize) -> Split {
         let steps = depth.div_ceil(tiling.depth).max(1);
         let wanted = self.device.properties().multiprocessors as usize * blocks / tiles.max(1);
-        let steps_of_one = steps.div_ceil(wanted.clamp(1, (steps / FEWEST_STEPS).max(1)));
-        Split { splits: steps.div_ceil(steps_of_one), steps: steps_of_one }
+        Split::of(steps, wanted)
     }
 }
 

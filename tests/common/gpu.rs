@@ -7,10 +7,10 @@ use zfnet::ops::{Gpu, GpuBuf, Precision, Role, Storage};
 use super::compare::roundoff;
 
 /// Every way to run an operation on the device that `open` opens.
-pub fn backends<D: Device>(open: impl Fn() -> D) -> [Gpu<D>; 5] {
+pub fn backends<D: Device>(open: impl Fn() -> D) -> [Gpu<D>; 6] {
     let fast = |precision| Gpu::new(open(), precision);
-    let portable = Gpu::portable(open(), Precision::Bf16);
-    [Gpu::naive(open()), fast(Precision::F32), fast(Precision::Tf32), fast(Precision::Bf16), portable]
+    let (portable, gathering) = (Gpu::portable(open(), Precision::Bf16), Gpu::gathering(open(), Precision::Bf16));
+    [Gpu::naive(open()), fast(Precision::F32), fast(Precision::Tf32), fast(Precision::Bf16), portable, gathering]
 }
 
 /// Registers a generic test `fn name(gpu: &mut Gpu<impl Device>)` for every way to run an

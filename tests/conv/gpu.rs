@@ -70,20 +70,24 @@ fn equals_six_loops(gpu: &mut Gpu<impl Device>) {
         // Enough pixels for several parts of the weight gradient, the last one shorter.
         (conv((21, 29, 2), 3, (2, 2), 1, 0, 1), 1),
     ] {
-        let expected = SixLoops::new(&conv, N);
-        let [x, w, bias, dy] = [&expected.x, &expected.w, &expected.bias, &expected.dy].map(|v| cast::<f64, f32>(v));
-        let compare = |gpu: &Gpu<_>, what: &str, actual: &[f32], exact: &[f64], stored: bool| {
-            let exact = if stored { cast(&representable(gpu, &cast(exact))) } else { exact.to_vec() };
-            assert_close(&format!("{conv:?} {what}"), actual, &exact, Tolerance::EXACT);
-        };
-        let y = fprop(gpu, &conv, N, &x, &w, &bias, false);
-        compare(gpu, "y", &y, &expected.y, true);
-        let dx = dgrad(gpu, &conv, N, &dy, &w);
-        compare(gpu, "dx", &dx, &expected.dx, true);
-        let (dw, db) = wgrad(gpu, &conv, N, &x, &dy);
-        compare(gpu, "dw", &dw, &expected.dw, false);
-        compare(gpu, "db", &db, &expected.db, false);
+        check_against_six_loops(gpu, &conv, N);
     }
+}
+
+fn check_against_six_loops(gpu: &mut Gpu<impl Device>, conv: &Conv, N: usize) {
+    let expected = SixLoops::new(conv, N);
+    let [x, w, bias, dy] = [&expected.x, &expected.w, &expected.bias, &expected.dy].map(|v| cast::<f64, f32>(v));
+    let compare = |gpu: &Gpu<_>, what: &str, actual: &[f32], exact: &[f64], stored: bool| {
+        let exact = if stored { cast(&representable(gpu, &cast(exact))) } else { exact.to_vec() };
+        assert_close(&format!("{conv:?} {what}"), actual, &exact, Tolerance::EXACT);
+    };
+    let y = fprop(gpu, conv, N, &x, &w, &bias, false);
+    compare(gpu, "y", &y, &expected.y, true);
+    let dx = dgrad(gpu, conv, N, &dy, &w);
+    compare(gpu, "dx", &dx, &expected.dx, true);
+    let (dw, db) = wgrad(gpu, conv, N, &x, &dy);
+    compare(gpu, "dw", &dw, &expected.dw, false);
+    compare(gpu, "db", &db, &expected.db, false);
 }
 
 /// Tiles of every width: on three multiprocessors three rows of tiles are a wave, so K columns
@@ -105,8 +109,36 @@ fn every_tile_equals_six_loops(gpu: &mut Gpu<impl Device>) {
 
 /// The kernels for one generation of GPUs alone: on the emulator, and on that generation.
 fn wide_tiles(gpu: &mut Gpu<impl Device>) {
-    if (gpu.precision(), gpu.version()) == (Precision::Bf16, Version::Fast) {
+    if matches!((gpu.precision(), gpu.version()), (Precision::Bf16, Version::Fast | Version::Gathering)) {
         every_tile_equals_six_loops(gpu);
+    }
+}
+
+/// What bulk copies can do: pieces of 16 to 64 channels, two of them in a stage and the last one alone;
+/// strides with gaps and without, padding, groups, rows and columns behind the last.
+fn bulk_copies(gpu: &mut Gpu<impl Device>) {
+    if gpu.version() != Version::Fast || gpu.precision() == Precision::F32 {
+        return;
+    }
+    for (conv, N) in [
+        // conv2 in small: 96 channels, stride 2, four parities of 9, 6, 6 and 4 taps.
+        (conv((17, 19, 96), 40, (5, 5), 2, 0, 1), 1),
+        // Whole stages, padding on all sides, several images in one tile.
+        (conv((5, 6, 64), 72, (3, 3), 1, 1, 1), 5),
+        // A tap's channels end within a piece.
+        (conv((9, 7, 8), 24, (4, 3), 1, 2, 1), 2),
+        // An odd number of pieces; padding wider than the image's rest; the last column sees no window.
+        (conv((8, 10, 32), 136, (3, 3), 2, 1, 1), 2),
+        // Groups of whole pieces, in rows of more than one tile of filters.
+        (conv((7, 9, 128), 384, (3, 2), 1, 1, 2), 1),
+        (conv((6, 8, 64), 128, (1, 1), 1, 0, 2), 2),
+        // A parity without a tap: its gradient is 0.
+        (conv((9, 11, 32), 64, (1, 2), 2, 0, 1), 1),
+        // Three multiprocessors and four tiles: the last one's depth is cut.
+        (conv((20, 21, 192), 96, (3, 3), 1, 0, 1), 1),
+        (conv((19, 20, 96), 192, (3, 3), 1, 1, 1), 1),
+    ] {
+        check_against_six_loops(gpu, &conv, N);
     }
 }
 
@@ -216,6 +248,7 @@ fn refuses_what_does_not_fit(gpu: &mut Gpu<impl Device>) {
 on_gpus!(
     equals_six_loops,
     wide_tiles,
+    bulk_copies,
     rectifies,
     follows_the_f64_oracle,
     repeats_itself,

@@ -6,13 +6,13 @@ use super::{Conv, ConvOp};
 use crate::device::{Arg, Device, Launch};
 use crate::error::Result;
 use crate::ops::Gpu;
-use crate::ops::gpu::{Version, int};
+use crate::ops::gpu::{GpuBuf, Version, int};
 use crate::ops::product::{Divisor, Split, products, whole_tiles};
 
 /// kernels/include/geometry/conv.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, NoUninit)]
-struct Geometry {
+pub(super) struct Geometry {
     N: i32,
     H: i32,
     W: i32,
@@ -42,17 +42,17 @@ struct Geometry {
 }
 
 /// Rows and columns of the largest parity of dx.
-fn parity(conv: &Conv) -> (usize, usize) {
+pub(super) fn parity(conv: &Conv) -> (usize, usize) {
     (conv.H.div_ceil(conv.stride), conv.W.div_ceil(conv.stride))
 }
 
 /// Floats of one part of wgrad: dw, then db, then up to a multiple of 16 bytes.
-fn split_pitch(conv: &Conv) -> usize {
+pub(super) fn split_pitch(conv: &Conv) -> usize {
     (conv.weights() + conv.K).next_multiple_of(4)
 }
 
 impl Geometry {
-    fn new(op: &'static str, conv: &Conv, N: usize, relu: bool, split: Split) -> Result<Self> {
+    pub fn new(op: &'static str, conv: &Conv, N: usize, relu: bool, split: Split) -> Result<Self> {
         let size = |name, size| int(op, name, size);
         let (parity_H, parity_W) = parity(conv);
         let (group_C, group_K) = (conv.C / conv.groups, conv.K / conv.groups);
@@ -106,12 +106,15 @@ impl<D: Device> ConvOp for Gpu<D> {
         y: &mut Self::Buf, // (N, P, Q, K)
     ) -> Result<()> {
         const OP: &str = "conv_fprop";
+        if self.fprop_by_tma(conv, N, [x, w, bias], relu, y)? {
+            return Ok(());
+        }
         let geometry = Geometry::new(OP, conv, N, relu, Split::ONE)?;
         let kernels = products!("conv_fprop");
         let (pixels, filters) = (N * conv.P * conv.Q, conv.K / conv.groups);
         let launch = match self.version {
             Version::Naive => Launch::elementwise(kernels.naive, pixels * conv.K, 256)?,
-            Version::Portable | Version::Fast => {
+            Version::Portable | Version::Gathering | Version::Fast => {
                 let tiling = self.tiling(&kernels, pixels, filters, conv.groups);
                 self.product(&tiling, pixels, filters, 1, conv.groups)?
             }
@@ -135,13 +138,16 @@ impl<D: Device> ConvOp for Gpu<D> {
         dx: &mut Self::Buf, // (N, H, W, C)
     ) -> Result<()> {
         const OP: &str = "conv_dgrad";
+        if self.dgrad_by_tma(conv, N, [dy, w], dx)? {
+            return Ok(());
+        }
         let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
         let kernels = products!("conv_dgrad");
         let (parity_H, parity_W) = parity(conv);
         let (pixels, channels, parities) = (N * parity_H * parity_W, conv.C / conv.groups, conv.stride * conv.stride);
         let launch = match self.version {
             Version::Naive => Launch::elementwise(kernels.naive, N * conv.input().len(), 256)?,
-            Version::Portable | Version::Fast => {
+            Version::Portable | Version::Gathering | Version::Fast => {
                 let tiling = self.tiling(&kernels, pixels, channels, parities * conv.groups);
                 self.product(&tiling, pixels, channels, parities, conv.groups)?
             }
@@ -165,6 +171,9 @@ impl<D: Device> ConvOp for Gpu<D> {
         dbias: &mut Self::Buf, // (K)
     ) -> Result<()> {
         const OP: &str = "conv_wgrad";
+        if self.wgrad_by_tma(conv, N, [x, dy], dw, dbias)? {
+            return Ok(());
+        }
         let kernels = products!("conv_wgrad");
         let x = x.read(OP, "x", N * conv.input().len())?;
         let dy = dy.read(OP, "dy", N * conv.output().len())?;
@@ -185,11 +194,26 @@ impl<D: Device> ConvOp for Gpu<D> {
         let sums = self.workspace.room(&self.device, split.bytes(split_pitch(conv)))?;
         let (dw_out, dbias_out) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
         self.device.launch(&product, &[Arg::geometry(&geometry), x, dy, dw_out, dbias_out, Arg::output(sums)])?;
-        if split.splits == 1 {
+        self.sum_wgrad(&geometry, conv, dw, dbias)
+    }
+}
+
+impl<D: Device> Gpu<D> {
+    /// Adds up the parts of a weight gradient that stand in the workspace, if there are several.
+    pub(super) fn sum_wgrad(
+        &mut self,
+        geometry: &Geometry,
+        conv: &Conv,
+        dw: &mut GpuBuf<D::Buffer>,    // (K, R, S, C/groups)
+        dbias: &mut GpuBuf<D::Buffer>, // (K)
+    ) -> Result<()> {
+        const OP: &str = "conv_wgrad";
+        if geometry.splits == 1 {
             return Ok(());
         }
-        let (dw_out, dbias_out) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
-        let sum = Launch::elementwise("conv_wgrad_sum_2", results, 256)?;
-        self.device.launch(&sum, &[Arg::geometry(&geometry), Arg::input(sums), dw_out, dbias_out])
+        let sums = self.workspace.room(&self.device, 0)?;
+        let (dw, dbias) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
+        let launch = Launch::elementwise("conv_wgrad_sum_2", conv.weights() + conv.K, 256)?;
+        self.device.launch(&launch, &[Arg::geometry(geometry), Arg::input(sums), dw, dbias])
     }
 }

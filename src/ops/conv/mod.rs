@@ -23,6 +23,7 @@
 
 mod cpu;
 mod cuda;
+mod tma;
 
 use crate::error::{Error, Result};
 use crate::ops::Storage;

@@ -50,7 +50,7 @@ impl<D: Device> CropOp for Gpu<D> {
         let kernel = self.choose(versions!("crop_forward"));
         let launch = match self.version {
             Version::Naive => Launch::elementwise(kernel, N * output, 256)?,
-            Version::Portable | Version::Fast => {
+            Version::Portable | Version::Gathering | Version::Fast => {
                 launch_rows("crop", kernel, N * crop.output.H, crop.output.W * crop.output.C)?
             }
         };

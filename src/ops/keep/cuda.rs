@@ -35,7 +35,9 @@ impl<D: Device> KeepOp for Gpu<D> {
         let kernel = self.choose(versions!("keep"));
         let launch = match self.version {
             Version::Naive => Launch::elementwise(kernel, N * blob.len(), 256)?,
-            Version::Portable | Version::Fast => launch_rows("keep", kernel, N * blob.H * blob.W, blob.C)?,
+            Version::Portable | Version::Gathering | Version::Fast => {
+                launch_rows("keep", kernel, N * blob.H * blob.W, blob.C)?
+            }
         };
         let args = [
             Arg::geometry(&geometry),

@@ -120,7 +120,7 @@ impl<D: Device> LinearOp for Gpu<D> {
         let geometry = Geometry::new(OP, linear, N, false, Split::ONE)?;
         let launch = match self.version {
             Version::Naive => Launch::elementwise(kernels.naive, linear.weights(), 256)?,
-            Version::Portable | Version::Fast => {
+            Version::Portable | Version::Gathering | Version::Fast => {
                 let tiling = self.tiling(&kernels, linear.outputs, linear.inputs, 1);
                 self.product(&tiling, linear.outputs, linear.inputs, 1, 1)?
             }

@@ -37,7 +37,9 @@ impl<D: Device> OccludeOp for Gpu<D> {
         let kernel = self.choose(versions!("occlude"));
         let launch = match self.version {
             Version::Naive => Launch::elementwise(kernel, N * image.len(), 256)?,
-            Version::Portable | Version::Fast => launch_rows("occlude", kernel, N * image.H, image.W * image.C)?,
+            Version::Portable | Version::Gathering | Version::Fast => {
+                launch_rows("occlude", kernel, N * image.H, image.W * image.C)?
+            }
         };
         let args = [
             Arg::geometry(&geometry),

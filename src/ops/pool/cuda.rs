@@ -45,7 +45,7 @@ impl<D: Device> Gpu<D> {
     fn pool_launch(&self, kernel: &'static str, rows: usize, columns: usize, C: usize) -> Result<Launch> {
         match self.version {
             Version::Naive => Launch::elementwise(kernel, rows * columns * C, 256),
-            Version::Portable | Version::Fast => {
+            Version::Portable | Version::Gathering | Version::Fast => {
                 launch_rows("pool", kernel, rows, columns * C / self.number().vector(C))
             }
         }

@@ -87,7 +87,8 @@ impl<D: Device> PoolLrnOp for Gpu<D> {
         switches: &mut Self::Bytes, // (N, P, Q, C)
         b: &mut Self::Buf,          // (N, P, Q, C)
     ) -> Result<()> {
-        let (Some(tile), Version::Portable | Version::Fast) = (Tile::forward(pool), self.version) else {
+        let (Some(tile), Version::Portable | Version::Gathering | Version::Fast) = (Tile::forward(pool), self.version)
+        else {
             self.pool_forward(pool, N, x, a, switches)?;
             return self.lrn_forward(lrn, N * pool.P * pool.Q, pool.C, a, b);
         };
@@ -117,7 +118,7 @@ impl<D: Device> PoolLrnOp for Gpu<D> {
         da: &mut Self::Buf,     // (N, P, Q, C)
         dx: &mut Self::Buf,     // (N, H, W, C)
     ) -> Result<()> {
-        let (Some(tile), Version::Portable | Version::Fast) =
+        let (Some(tile), Version::Portable | Version::Gathering | Version::Fast) =
             (Tile::backward(pool, self.number().bytes()), self.version)
         else {
             self.lrn_backward(lrn, N * pool.P * pool.Q, pool.C, a, db, da)?;

@@ -36,7 +36,9 @@ impl<D: Device> Gpu<D> {
     fn softmax_launch(&self, kernel: &'static str, N: usize) -> Result<Launch> {
         match self.version {
             Version::Naive => Launch::elementwise(kernel, N, 32),
-            Version::Portable | Version::Fast => Ok(Launch::linear(kernel, int("softmax", "N", N)? as u32, 128)),
+            Version::Portable | Version::Gathering | Version::Fast => {
+                Ok(Launch::linear(kernel, int("softmax", "N", N)? as u32, 128))
+            }
         }
     }
 }
