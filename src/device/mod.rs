@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cuda::Cuda`] | an NVIDIA GPU, through the driver, loaded when it is asked for |
 //! | `emulator::Emulator` (feature `emulator`) | the CPU, from the same source files |
+//! | [`watched::Watched`] | another device, which it tells of |
 //!
 //! Everything above this floor is written once over [`Device`]. Memory is
 //! bytes: what they mean is between a kernel and the operation that launches it.
@@ -16,6 +17,7 @@ pub mod cuda;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod image;
+pub mod watched;
 
 use std::fmt;
 use std::ops::{DerefMut, Range};
