@@ -3,7 +3,7 @@
 //! Each is verified before it is timed: f32 on a batch of one against f64, which
 //! the tests hold against direct loops and finite differences. Rates are in
 //! elements (floating-point operations) or in bytes of memory traffic. For
-//! the same operations inside a training step, see `zfnet bench ops`.
+//! the same operations inside a training step, see `zfnet bench step --profile`.
 #![allow(non_snake_case)]
 
 use std::time::Duration;

@@ -65,14 +65,19 @@ fn step_reports_rates_that_agree() {
 }
 
 #[test]
-fn ops_take_the_whole_step_apart() {
-    let answer = json(&["ops", "--preset", "small", "--classes", "5", "--batch", "3", "--steps", "1", "--json"]);
-    let ops = answer["ops"].as_array().unwrap();
+fn a_profile_takes_the_whole_step_apart() {
+    let args = ["step", "--profile", "--device", "cpu", "--preset", "small", "--classes", "5", "--batch", "3"];
+    let answer = json(&[&args[..], &["--steps", "1", "--json"]].concat());
+    let profile = &answer["profile"];
+    let ops = profile["ops"].as_array().unwrap();
     let of = |key: &'static str| ops.iter().map(move |op| op[key].as_f64().unwrap());
-    // With one step, medians are what they are: the parts cannot take longer than the whole.
-    let parts: f64 = of("ms").sum();
-    let whole = answer["train_ms"].as_f64().unwrap();
-    assert!(parts > 0.0 && parts <= whole, "{parts} of {whole} ms");
+    let sum = profile["sum_ms"].as_f64().unwrap();
+    assert!(of("ms").all(|ms| ms > 0.0) && answer["train_ms"].as_f64().unwrap() > 0.0, "{answer}");
+    approx::assert_relative_eq!(of("ms").sum::<f64>(), sum, max_relative = 1e-9);
+    approx::assert_relative_eq!(of("share_of_sum").sum::<f64>(), 1.0, max_relative = 1e-9);
+    let floors: f64 = of("floor_ms").sum();
+    approx::assert_relative_eq!(floors, profile["floor_ms"].as_f64().unwrap(), max_relative = 1e-9);
+    assert!(ops.iter().all(|op| op["kernels"].as_array().unwrap().is_empty()), "the CPU has no kernels: {answer}");
     assert_eq!(of("flops").sum::<f64>(), 3.0 * small_flops().1);
     let rows: Vec<_> = ops.iter().map(|op| (op["layer"].as_str().unwrap(), op["op"].as_str().unwrap())).collect();
     let convs = ["conv1", "conv2", "conv3", "conv4"];
@@ -89,6 +94,59 @@ fn ops_take_the_whole_step_apart() {
         rows
     };
     assert_eq!(sorted(rows), sorted(expected));
+}
+
+/// Three pools, the first with the normalisation behind it in one launch: layers keep their names.
+const POOLS: &str = r#"
+[net]
+name = "pools"
+input = 28
+[[layer]]
+conv = "conv1"
+filters = 8
+kernel = 3
+[[layer]]
+pool = "pool1"
+kernel = 3
+stride = 2
+[[layer]]
+lrn = "lrn1"
+[[layer]]
+pool = "pool2"
+kernel = 3
+stride = 2
+[[layer]]
+linear = "fc3"
+"#;
+
+/// On the emulator each operation names the kernels it launched, and a fused one is one.
+#[test]
+fn a_profile_names_kernels() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pools.toml");
+    std::fs::write(&file, POOLS).unwrap();
+    let args = ["step", "--profile", "--device", "emulator", "--precision", "bf16", "--batch", "2", "--steps", "1"];
+    let args = [&args[..], &["--classes", "3", "--preset", file.to_str().unwrap()]].concat();
+    let answer = json(&[&args[..], &["--json"]].concat());
+    let ops = answer["profile"]["ops"].as_array().unwrap();
+    let text = |op: &Value, key: &str| op[key].as_str().unwrap().to_owned();
+    let kernels = |layer: &str, name: &str| {
+        let op = ops.iter().find(|op| text(op, "layer") == layer && text(op, "op") == name);
+        let op = op.unwrap_or_else(|| panic!("{layer} {name} in {answer}"));
+        op["kernels"].as_array().unwrap().iter().map(|k| k.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(kernels("pool1, lrn1", "forward"), ["pool_lrn_forward_2_bf16"]);
+    assert_eq!(kernels("pool2", "forward"), ["pool_forward_2_bf16"]);
+    assert_eq!(kernels("pool1", "backward"), ["pool_unpool_2_bf16"]);
+    assert_eq!(kernels("lrn1", "backward"), ["lrn_backward_2_bf16"]);
+    assert!(kernels("conv1", "fprop")[0].starts_with("conv_fprop_4_bf16_n"));
+    assert_eq!(kernels("conv1", "wgrad")[1..], ["conv_wgrad_sum_2"], "its sum is cut");
+    assert_eq!(kernels("all", "sgd"), ["sgd_step_2"]);
+    assert!(ops.iter().all(|op| !op["kernels"].as_array().unwrap().is_empty()), "{answer}");
+
+    let printed = bench(&args);
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.contains("kernels") && printed.contains("pool_lrn_forward_2_bf16"), "{printed}");
 }
 
 #[test]
@@ -147,5 +205,5 @@ fn convs_are_verified_and_timed() {
         assert_eq!(names, ["conv1 fprop", "conv1 wgrad", "conv2 fprop", "conv2 dgrad", "conv2 wgrad"]);
     }
     let (status, _, stderr) = fixture::outcome(&mut fixture::zfnet(["bench", "convs", "--device", "cpu"]));
-    assert!(status == Some(2) && stderr.contains("bench ops"), "{stderr}");
+    assert!(status == Some(2) && stderr.contains("bench step --profile"), "{stderr}");
 }

@@ -112,12 +112,12 @@ pub struct Convs {
 /// [`measure`] on a device that has kernels, beside cuDNN on a GPU that has it.
 ///
 /// # Errors
-/// Those of [`measure`]; [`Error::Usage`] for the CPU, which `bench ops` measures.
+/// Those of [`measure`]; [`Error::Usage`] for the CPU, which `bench step --profile` measures.
 pub fn measure_on(device: train::Device, plan: &Plan, batch: usize, runs: usize) -> Result<Convs> {
     match device {
-        train::Device::Cpu => {
-            Err(Error::Usage("bench convs measures kernels: --device cuda:0; for the CPU there is bench ops".into()))
-        }
+        train::Device::Cpu => Err(Error::Usage(
+            "bench convs measures kernels: --device cuda:0; for the CPU there is bench step --profile".into(),
+        )),
         train::Device::Cuda(ordinal, precision) => {
             let mut gpu = Gpu::new(Cuda::new(ordinal)?, precision);
             let (mut cudnn, without_rival) = match Cudnn::new(&gpu) {

@@ -64,11 +64,15 @@ impl Cost {
     }
 }
 
-impl std::ops::AddAssign for Cost {
-    fn add_assign(&mut self, other: Cost) {
-        self.flops += other.flops;
-        self.elements += other.elements;
-        self.bytes += other.bytes;
+impl std::ops::Add for Cost {
+    type Output = Cost;
+
+    fn add(self, other: Cost) -> Cost {
+        Cost {
+            flops: self.flops + other.flops,
+            elements: self.elements + other.elements,
+            bytes: self.bytes + other.bytes,
+        }
     }
 }
 

@@ -1,25 +1,32 @@
 //! Where the time of a training step goes: by layer and operation, against the roof.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
 
 use super::clock::median;
 use super::recorder::{Call, Op};
 use super::{Cost, Recorder, Workload};
+use crate::device::Device;
+use crate::device::cuda::Cuda;
+#[cfg(feature = "emulator")]
+use crate::device::emulator::Emulator;
+use crate::device::watched::{Asked, Watched};
 use crate::error::Result;
 use crate::net::{Layer, LayerOp, Plan};
 use crate::ops::roof::Roof;
-use crate::ops::{Backend, Role, Storage};
-use crate::train::Config;
+use crate::ops::{Backend, Cpu, Gpu, Precision, Role, Storage};
+use crate::train::{Config, device as train};
 
 /// One operation of one layer, in the order of the step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// The layer's name; `input`, `loss`, or `all` for the update of all parameters.
+    /// The layer's name, or the two that the operation fuses; `input`, `loss`, or `all` for the update
+    /// of all parameters.
     pub layer: String,
     /// `fprop`, `dgrad`, `wgrad`, `forward`, `backward`, `relu`, `dropout`, ...
     pub op: &'static str,
+    /// The kernels that it launches, each once; none on the CPU.
+    pub kernels: Vec<&'static str>,
     /// What it has to do in a step.
     pub cost: Cost,
     /// What it takes in a step, the median of several.
@@ -33,8 +40,6 @@ pub struct Entry {
 pub struct Profile {
     /// Its operations.
     pub entries: Vec<Entry>,
-    /// The whole step, the median of several.
-    pub seconds: f64,
     /// What the machine can do.
     pub roof: Roof,
     /// Bytes of an element.
@@ -44,34 +49,57 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Takes `steps` training steps apart, after one that is not looked at.
+    /// Takes `steps` training steps on `device` apart, after one that is not looked at.
     ///
     /// # Errors
-    /// Those of [`Workload::new`] and [`Workload::train`].
-    pub fn measure<B: Backend>(
+    /// Those of the device, [`Workload::new`] and [`Workload::train`].
+    pub fn measure(device: train::Device, config: &Config, classes: usize, batch: usize, steps: usize) -> Result<Self> {
+        match device {
+            train::Device::Cpu => Self::of(Cpu::<f32>::new(), None, config, classes, batch, steps),
+            train::Device::Cuda(ordinal, precision) => {
+                Self::of_kernels(Cuda::new(ordinal)?, precision, config, classes, batch, steps)
+            }
+            #[cfg(feature = "emulator")]
+            train::Device::Emulator(precision) => {
+                Self::of_kernels(Emulator::new(0), precision, config, classes, batch, steps)
+            }
+        }
+    }
+
+    fn of_kernels<D: Device>(
+        device: D,
+        precision: Precision,
+        config: &Config,
+        classes: usize,
+        batch: usize,
+        steps: usize,
+    ) -> Result<Self> {
+        let (device, asked) = Watched::new(device);
+        Self::of(Gpu::new(device, precision), Some(asked), config, classes, batch, steps)
+    }
+
+    fn of<B: Backend>(
         mut backend: B,
+        asked: Option<Receiver<Asked>>,
         config: &Config,
         classes: usize,
         batch: usize,
         steps: usize,
     ) -> Result<Self> {
         let roof = backend.roof()?;
-        let (backend, calls) = Recorder::new(backend);
+        let (backend, calls) = Recorder::new(backend, asked);
         let mut workload = Workload::new(backend, config, classes, batch)?;
         workload.train()?;
         calls.try_iter().for_each(drop);
-        let (mut rows, mut seconds) = (Rows::default(), Vec::with_capacity(steps));
+        let mut rows = Rows::default();
         for _ in 0..steps.max(1) {
-            let start = Instant::now();
             workload.train()?;
-            seconds.push(start.elapsed().as_secs_f64());
             rows.add(workload.net().plan(), &calls);
         }
         let backend = workload.net().backend();
         let element_bytes = backend.element_bytes(Role::Activation);
         Ok(Profile {
             entries: rows.entries(|cost| cost.floor(&roof, element_bytes)),
-            seconds: median(&mut seconds),
             roof,
             element_bytes,
             device: backend.describe(),
@@ -80,6 +108,12 @@ impl Profile {
 }
 
 impl Profile {
+    /// All operations together. A step is more: copies from the host, and on a GPU what lies between
+    /// kernels; or less, where kernels overlap.
+    pub fn seconds(&self) -> f64 {
+        self.entries.iter().map(|entry| entry.seconds).sum()
+    }
+
     /// The least that the step can take: all its operations at their floors.
     pub fn floor(&self) -> f64 {
         self.entries.iter().map(|entry| entry.floor).sum()
@@ -95,6 +129,7 @@ struct Rows {
 struct Row {
     layer: String,
     op: &'static str,
+    kernels: Vec<&'static str>,
     cost: Cost,
     /// One sum a step.
     seconds: Vec<f64>,
@@ -105,15 +140,16 @@ impl Rows {
     fn add(&mut self, plan: &Plan, calls: &Receiver<Call>) {
         let mut order = Order { plan, made: HashMap::new() };
         let mut step: Vec<Row> = Vec::new();
-        for Call { op, cost, seconds } in calls.try_iter() {
+        for Call { op, cost, seconds, kernels } in calls.try_iter() {
             let (layer, op) = (order.layer_of(op), name(op));
             match step.iter_mut().find(|row| row.layer == layer && row.op == op) {
                 // Weights and biases, dropout up and down.
                 Some(row) => {
-                    row.cost += cost;
+                    row.cost = row.cost + cost;
                     row.seconds[0] += seconds;
+                    row.kernels.extend(kernels);
                 }
-                None => step.push(Row { layer, op, cost, seconds: vec![seconds] }),
+                None => step.push(Row { layer, op, kernels, cost, seconds: vec![seconds] }),
             }
         }
         if self.rows.is_empty() {
@@ -124,15 +160,21 @@ impl Rows {
     }
 
     fn entries(self, floor: impl Fn(&Cost) -> f64) -> Vec<Entry> {
-        let entry = |Row { layer, op, cost, mut seconds }: Row| Entry {
+        let entry = |Row { layer, op, kernels, cost, mut seconds }: Row| Entry {
             layer,
             op,
+            kernels: each_once(kernels),
             cost,
             seconds: median(&mut seconds),
             floor: floor(&cost),
         };
         self.rows.into_iter().map(entry).collect()
     }
+}
+
+fn each_once(kernels: Vec<&'static str>) -> Vec<&'static str> {
+    let mut seen = HashSet::new();
+    kernels.into_iter().filter(|kernel| seen.insert(*kernel)).collect()
 }
 
 /// Which layer the next call of each operation belongs to: the network walks up
@@ -160,6 +202,10 @@ impl Order<'_> {
             Op::LinearFprop => up(is_linear).nth(n),
             Op::LinearDgrad | Op::LinearWgrad => down(is_linear).nth(n),
             Op::PoolForward => up(is_pool).nth(n),
+            Op::PoolLrnForward => {
+                let [pool, lrn] = [Op::PoolForward, Op::LrnForward].map(|op| self.layer_of(op));
+                return format!("{pool}, {lrn}");
+            }
             Op::Unpool => down(is_pool).nth(n),
             Op::LrnForward => up(is_lrn).nth(n),
             Op::LrnBackward => down(is_lrn).nth(n),
@@ -197,7 +243,7 @@ fn name(op: Op) -> &'static str {
         Op::ConvFprop | Op::LinearFprop => "fprop",
         Op::ConvDgrad | Op::LinearDgrad => "dgrad",
         Op::ConvWgrad | Op::LinearWgrad => "wgrad",
-        Op::PoolForward | Op::LrnForward => "forward",
+        Op::PoolForward | Op::LrnForward | Op::PoolLrnForward => "forward",
         Op::Unpool | Op::LrnBackward => "backward",
         Op::ReluBackward => "relu backward",
         Op::Dropout => "dropout",

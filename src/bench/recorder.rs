@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::Cost;
 use crate::device::HostMemory;
+use crate::device::watched::Asked;
 use crate::error::Result;
 use crate::ops::conv::{Conv, ConvOp};
 use crate::ops::crop::{Crop, CropOp};
@@ -34,6 +35,7 @@ pub enum Op {
     ConvWgrad,
     ReluBackward,
     PoolForward,
+    PoolLrnForward,
     Unpool,
     LrnForward,
     LrnBackward,
@@ -48,7 +50,7 @@ pub enum Op {
 }
 
 /// One call of one operation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     /// Which.
     pub op: Op,
@@ -56,28 +58,39 @@ pub struct Call {
     pub cost: Cost,
     /// What it took.
     pub seconds: f64,
+    /// The kernels that it launched, in order; none on the CPU.
+    pub kernels: Vec<&'static str>,
 }
 
 /// `B`, with a stopwatch. Copies to and from buffers are not recorded.
 pub struct Recorder<B> {
     inner: B,
     calls: Sender<Call>,
+    /// What is asked of the backend's device, where it has one.
+    asked: Option<Receiver<Asked>>,
 }
 
 impl<B: Backend> Recorder<B> {
-    /// A recorder of `inner`, and where its calls arrive, in order.
-    pub fn new(inner: B) -> (Self, Receiver<Call>) {
+    /// A recorder of `inner`, and where its calls arrive, in order. `asked` is what its device is asked,
+    /// see [`Watched`](crate::device::watched::Watched); `None` for a backend without kernels.
+    pub fn new(inner: B, asked: Option<Receiver<Asked>>) -> (Self, Receiver<Call>) {
         let (calls, arriving) = channel();
-        (Recorder { inner, calls }, arriving)
+        (Recorder { inner, calls, asked }, arriving)
+    }
+
+    /// The kernels launched since the last question.
+    fn launched(&self) -> Vec<&'static str> {
+        self.asked.iter().flat_map(Receiver::try_iter).filter_map(Asked::kernel).collect()
     }
 
     fn time<R>(&mut self, op: Op, cost: Cost, run: impl FnOnce(&mut B) -> Result<R>) -> Result<R> {
+        self.launched();
         let start = self.inner.mark()?;
         let result = run(&mut self.inner)?;
         let end = self.inner.mark()?;
         let seconds = self.inner.seconds_between(&start, &end)?;
         // Nobody listening is no error: then nobody wants to know.
-        let _ = self.calls.send(Call { op, cost, seconds });
+        let _ = self.calls.send(Call { op, cost, seconds, kernels: self.launched() });
         Ok(result)
     }
 }
@@ -212,8 +225,31 @@ impl<B: Backend> PoolOp for Recorder<B> {
     }
 }
 
-/// One after the other, each with its own time.
-impl<B: Backend> PoolLrnOp for Recorder<B> {}
+impl<B: Backend> PoolLrnOp for Recorder<B> {
+    fn fuses_pool_lrn_forward(&self, pool: &Pool) -> bool {
+        self.inner.fuses_pool_lrn_forward(pool)
+    }
+
+    /// One operation where it is one; else the one after the other, each with its own time.
+    fn pool_lrn_forward(
+        &mut self,
+        pool: &Pool,
+        lrn: &Lrn,
+        N: usize,
+        x: &B::Buf,
+        a: &mut B::Buf,
+        switches: &mut B::Bytes,
+        b: &mut B::Buf,
+    ) -> Result<()> {
+        if self.fuses_pool_lrn_forward(pool) {
+            let cost = Cost::pool(pool, N) + Cost::memory(N * pool.output().len());
+            return self
+                .time(Op::PoolLrnForward, cost, |inner| inner.pool_lrn_forward(pool, lrn, N, x, a, switches, b));
+        }
+        self.pool_forward(pool, N, x, a, switches)?;
+        self.lrn_forward(lrn, N * pool.P * pool.Q, pool.C, a, b)
+    }
+}
 
 impl<B: Backend> RoofOp for Recorder<B> {
     fn roof(&mut self) -> Result<Roof> {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cuda::Cuda`] | an NVIDIA GPU, through the driver, loaded when it is asked for |
 //! | `emulator::Emulator` (feature `emulator`) | the CPU, from the same source files |
+//! | [`watched::Watched`] | another device, which it tells of |
 //!
 //! Everything above this floor is written once over [`Device`]. Memory is
 //! bytes: what they mean is between a kernel and the operation that launches it.
@@ -17,6 +18,7 @@ pub mod cuda;
 pub mod emulator;
 pub mod image;
 pub mod tensor_map;
+pub mod watched;
 
 use std::borrow::Cow;
 use std::fmt;

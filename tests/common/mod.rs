@@ -1,7 +1,6 @@
 //! What the tests share: golden vectors, finite differences, comparisons, values.
 
 pub mod compare;
-pub mod counting;
 pub mod device;
 pub mod finite_difference;
 pub mod goldens;

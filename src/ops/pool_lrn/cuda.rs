@@ -77,6 +77,10 @@ fn launch(kernel: &'static str, N: usize, tile: Tile, tiles: [usize; 2]) -> Resu
 }
 
 impl<D: Device> PoolLrnOp for Gpu<D> {
+    fn fuses_pool_lrn_forward(&self, pool: &Pool) -> bool {
+        self.version != Version::Naive && Tile::forward(pool).is_some()
+    }
+
     fn pool_lrn_forward(
         &mut self,
         pool: &Pool,

@@ -19,6 +19,11 @@ use crate::ops::{Cpu, Real};
 
 /// Pooling with normalisation, and its gradient.
 pub trait PoolLrnOp: PoolOp + LrnOp {
+    /// Whether [`PoolLrnOp::pool_lrn_forward`] is one pass over memory here, or two operations after all.
+    fn fuses_pool_lrn_forward(&self, _pool: &Pool) -> bool {
+        false
+    }
+
     /// a = max over each window of x, and where it was found; b = a s^-beta.
     #[allow(clippy::too_many_arguments)]
     fn pool_lrn_forward(
