@@ -1,4 +1,5 @@
 mod gpu;
+mod tma;
 
 use proptest::prelude::*;
 use zfnet::ops::conv::{Conv, ConvOp};

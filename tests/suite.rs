@@ -51,6 +51,7 @@ mod sgd;
 mod softmax;
 mod sources;
 mod synthetic;
+mod tensor_map;
 mod top;
 mod train;
 mod trajectory;

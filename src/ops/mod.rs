@@ -41,6 +41,7 @@ mod gpu;
 mod product;
 mod real;
 mod tile;
+mod waves;
 
 pub use cpu::Cpu;
 pub use gpu::{Gpu, GpuBuf, Precision, Version};

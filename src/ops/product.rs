@@ -8,7 +8,7 @@ use crate::ops::gpu::int;
 use crate::ops::{Gpu, Precision, Version};
 
 /// Rows of the outputs of a block, and columns but for those on Hopper: kLines of kernels/include/product.
-const LINES: usize = 128;
+pub(crate) const LINES: usize = 128;
 
 /// How a kernel of kernels/include/product cuts its outputs, and what a block of it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Tiling {
 pub(crate) const HOPPER_COLUMNS: [usize; 4] = [96, 128, 192, 256];
 
 /// What a step of a block costs beside its columns, in columns: its rows are read whatever their number.
-const ROWS_COST: usize = 32;
+pub(crate) const ROWS_COST: usize = 32;
 
 /// Which of [`HOPPER_COLUMNS`] to take: the one whose waves of blocks, one on each of
 /// `multiprocessors`, take the least time. `parts`: products of this size side by side.
@@ -70,102 +70,6 @@ macro_rules! by_width {
     };
 }
 pub(crate) use by_width;
-
-/// How blocks that stay (kernels/include/product/multiply_tma.cuh) cut the outputs of products side by side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cut {
-    /// Which of [`HOPPER_COLUMNS`], and its columns.
-    pub index: usize,
-    pub width: usize,
-    /// Tiles of the rows and columns of one product, and of all of them.
-    pub rows: usize,
-    pub columns: usize,
-    pub tiles: usize,
-    /// The first tiles, whose depth is not cut, and how it is with the others.
-    pub whole: usize,
-    pub split: Split,
-}
-
-/// What it costs to write the parts of a depth, to start the kernel that adds them up, and to wait for it, in
-/// cycles: about 2 us, and 8 bytes of each element of a part through memory.
-const SUM_CYCLES: usize = 3500;
-/// Bytes that the memory of an H100 or H200 moves in a cycle.
-const CYCLE_BYTES: usize = 2400;
-
-impl Cut {
-    fn new(i: usize, rows: usize, columns: usize, products: usize) -> Self {
-        let width = HOPPER_COLUMNS[i];
-        let (rows, columns) = (rows.div_ceil(LINES), columns.div_ceil(width));
-        let tiles = rows * columns * products;
-        Cut { index: i, width, rows, columns, tiles, whole: tiles, split: Split { splits: 1, steps: 1 } }
-    }
-
-    /// The depth of the last, incomplete wave of tiles cut, where that pays.
-    fn last_wave(mut self, steps: usize, multiprocessors: usize) -> Self {
-        let rest = self.tiles % multiprocessors;
-        let split = Split::of(steps, multiprocessors.checked_div(rest).unwrap_or(1));
-        let cut = Cut { whole: self.tiles - rest, split, ..self };
-        if split.splits > 1 && cut.cycles(steps, multiprocessors) < self.cycles(steps, multiprocessors) {
-            self = cut;
-        }
-        self
-    }
-
-    /// What it takes, in cycles of the tensor cores: 4 for a step's column, and as many for 32 more, since
-    /// the rows are read whatever the columns.
-    fn cycles(&self, steps: usize, multiprocessors: usize) -> usize {
-        let step = 4 * (self.width + ROWS_COST);
-        let whole = self.whole.div_ceil(multiprocessors) * steps * step;
-        let parts = (self.tiles - self.whole) * self.split.splits;
-        if parts == 0 {
-            return whole;
-        }
-        let bytes = parts * LINES * self.width * 2 * size_of::<f32>();
-        whole + parts.div_ceil(multiprocessors) * self.split.steps * step + SUM_CYCLES + bytes / CYCLE_BYTES
-    }
-
-    /// The width and the cut that take least time; for products of one number of steps.
-    pub fn best(rows: usize, columns: usize, products: usize, steps: usize, multiprocessors: usize) -> Self {
-        let cut = |i| Cut::new(i, rows, columns, products).last_wave(steps, multiprocessors);
-        Cut::quickest(cut, steps, multiprocessors)
-    }
-
-    /// The same without cutting any depth.
-    pub fn whole(rows: usize, columns: usize, products: usize, steps: usize, multiprocessors: usize) -> Self {
-        Cut::quickest(|i| Cut::new(i, rows, columns, products), steps, multiprocessors)
-    }
-
-    /// The same with the depth of all tiles cut until there are as many parts as multiprocessors: for long
-    /// sums of few outputs.
-    pub fn through(rows: usize, columns: usize, products: usize, steps: usize, multiprocessors: usize) -> Self {
-        let cut = |i| {
-            let cut = Cut::new(i, rows, columns, products);
-            let split = Split::of(steps, multiprocessors / cut.tiles);
-            Cut { whole: if split.splits > 1 { 0 } else { cut.tiles }, split, ..cut }
-        };
-        Cut::quickest(cut, steps, multiprocessors)
-    }
-
-    fn quickest(cut: impl Fn(usize) -> Self, steps: usize, multiprocessors: usize) -> Self {
-        let cycles = |cut: &Cut| cut.cycles(steps, multiprocessors);
-        (0..HOPPER_COLUMNS.len()).rev().map(&cut).min_by_key(cycles).unwrap_or_else(|| cut(0))
-    }
-
-    /// Units of work.
-    pub fn units(&self) -> usize {
-        self.whole + (self.tiles - self.whole) * self.split.splits
-    }
-
-    /// Outputs of the tiles whose depth is cut.
-    pub fn cut_elements(&self) -> usize {
-        (self.tiles - self.whole) * LINES * self.width
-    }
-
-    /// Bytes of their parts.
-    pub fn bytes(&self) -> usize {
-        self.split.bytes(self.cut_elements())
-    }
-}
 
 /// Steps of a product that pay for writing its results once more and adding them up.
 const FEWEST_STEPS: usize = 8;
@@ -237,7 +141,7 @@ impl Split {
     pub const ONE: Split = Split { splits: 1, steps: i32::MAX as usize };
 
     /// `steps` steps in at most `parts` parts.
-    fn of(steps: usize, parts: usize) -> Self {
+    pub fn of(steps: usize, parts: usize) -> Self {
         let steps = steps.max(1);
         let steps_of_one = steps.div_ceil(parts.clamp(1, (steps / FEWEST_STEPS).max(1)));
         Split { splits: steps.div_ceil(steps_of_one), steps: steps_of_one }

@@ -12,7 +12,8 @@ use crate::device::tensor_map::{Element, TensorMap, Window};
 use crate::device::{Arg, Device, Launch};
 use crate::error::Result;
 use crate::ops::gpu::{GpuBuf, Version, int};
-use crate::ops::product::{Cut, Split, by_width};
+use crate::ops::product::{Split, by_width};
+use crate::ops::waves::Waves;
 use crate::ops::{Gpu, Precision};
 
 /// kernels/include/geometry/conv_tiles.cuh.
@@ -149,16 +150,16 @@ fn launch(kernel: &'static str, width: usize, units: usize, multiprocessors: usi
 }
 
 impl Tiles {
-    fn new(op: &'static str, cut: &Cut, piece: usize, tap: usize) -> Result<Self> {
+    fn new(op: &'static str, waves: &Waves, piece: usize, tap: usize) -> Result<Self> {
         Ok(Tiles {
-            rows: int(op, "tiles", cut.rows)?,
-            columns: int(op, "tiles", cut.columns)?,
-            width: int(op, "columns", cut.width)?,
-            whole: int(op, "tiles", cut.whole)?,
-            tiles: int(op, "tiles", cut.tiles)?,
-            units: int(op, "tiles", cut.units())?,
-            splits: int(op, "splits", cut.split.splits)?,
-            split_steps: int(op, "steps", cut.split.steps)?,
+            rows: int(op, "tiles", waves.rows)?,
+            columns: int(op, "tiles", waves.columns)?,
+            width: int(op, "columns", waves.width)?,
+            whole: int(op, "tiles", waves.whole)?,
+            tiles: int(op, "tiles", waves.tiles)?,
+            units: int(op, "tiles", waves.units())?,
+            splits: int(op, "splits", waves.split.splits)?,
+            split_steps: int(op, "steps", waves.split.steps)?,
             piece: int(op, "channels", piece)?,
             tap_pieces: int(op, "channels", tap.div_ceil(piece))?,
         })
@@ -207,18 +208,18 @@ impl<D: Device> Gpu<D> {
         let (pixels, of_group) = (N * conv.P * conv.Q, conv.C / conv.groups);
         let piece = shape.piece(of_group);
         let steps = (conv.R * conv.S * of_group.div_ceil(piece) * shape.bytes(piece)).div_ceil(STAGE_DEPTH);
-        let cut = Cut::best(pixels, conv.K / conv.groups, conv.groups, steps, self.multiprocessors());
+        let waves = Waves::best(pixels, conv.K / conv.groups, conv.groups, steps, self.multiprocessors());
         let windows = shape.windows(piece, ROWS);
-        let filters = shape.filters(conv.K, of_group, piece, cut.width);
-        let boxes = shape.rows(pixels, conv.K, store_columns(cut.width));
+        let filters = shape.filters(conv.K, of_group, piece, waves.width);
+        let boxes = shape.rows(pixels, conv.K, store_columns(waves.width));
         let bf16 = self.precision == Precision::Bf16;
         if !shape.pieces_fit(conv.C) || !fits(&[&windows, &filters]) || bf16 && !fits(&[&boxes]) {
             return Ok(false);
         }
         let geometry = Geometry::new(OP, conv, N, relu, Split::ONE)?;
-        let tiles = Tiles::new(OP, &cut, piece, of_group)?;
-        let launch = launch(kernels[cut.index], cut.width, cut.units(), self.multiprocessors());
-        let sums = self.workspace.room(&self.device, cut.bytes())?;
+        let tiles = Tiles::new(OP, &waves, piece, of_group)?;
+        let launch = launch(kernels[waves.index], waves.width, waves.units(), self.multiprocessors());
+        let sums = self.workspace.room(&self.device, waves.bytes())?;
         let mut args = vec![
             Arg::geometry(&geometry),
             Arg::geometry(&tiles),
@@ -230,11 +231,11 @@ impl<D: Device> Gpu<D> {
         args.push(if bf16 { y.write_boxes(OP, "y", len, &boxes)? } else { y.write(OP, "y", len)? });
         args.push(Arg::output(sums));
         self.device.launch(&launch, &args)?;
-        if cut.split.splits == 1 {
+        if waves.split.splits == 1 {
             return Ok(true);
         }
         let kernel = if bf16 { "conv_fprop_sum_5_bf16" } else { "conv_fprop_sum_5_f32" };
-        let launch = Launch::elementwise(kernel, cut.cut_elements(), 256)?;
+        let launch = Launch::elementwise(kernel, waves.cut_elements(), 256)?;
         let (bias, y) = (bias.read(OP, "bias", conv.K)?, y.write(OP, "y", len)?);
         let args = [Arg::geometry(&geometry), Arg::geometry(&tiles), Arg::input(sums), bias, y];
         self.device.launch(&launch, &args)?;
@@ -262,21 +263,24 @@ impl<D: Device> Gpu<D> {
         let taps = conv.R.div_ceil(conv.stride) * conv.S.div_ceil(conv.stride);
         let steps = (taps * K.div_ceil(piece) * shape.bytes(piece)).div_ceil(STAGE_DEPTH);
         let multiprocessors = self.multiprocessors();
-        let cut = if parities == 1 {
-            Cut::best(pixels, of_group, conv.groups, steps, multiprocessors)
+        let waves = if parities == 1 {
+            Waves::best(pixels, of_group, conv.groups, steps, multiprocessors)
         } else {
-            Cut::whole(pixels, of_group, parities * conv.groups, steps, multiprocessors)
+            Waves::whole(pixels, of_group, parities * conv.groups, steps, multiprocessors)
         };
         let maps: Vec<TensorMap> = (0..4).map(|i| shape.parity(i % parities)).collect();
-        let filters =
-            if bf16 { shape.filters(conv.K, of_group, 64, piece) } else { shape.filters(conv.C, K, piece, cut.width) };
+        let filters = if bf16 {
+            shape.filters(conv.K, of_group, 64, piece)
+        } else {
+            shape.filters(conv.C, K, piece, waves.width)
+        };
         let read = maps.iter().chain([&filters]).collect::<Vec<_>>();
         if !shape.pieces_fit(conv.K) || !fits(&read) || bf16 && !of_group.is_multiple_of(8) {
             return Ok(false);
         }
         let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
-        let tiles = Tiles::new(OP, &cut, piece, K)?;
-        let launch = launch(kernels[cut.index], cut.width, cut.units(), multiprocessors);
+        let tiles = Tiles::new(OP, &waves, piece, K)?;
+        let launch = launch(kernels[waves.index], waves.width, waves.units(), multiprocessors);
         // The tensor cores read tf32 along the depth alone, which is k here.
         let w = if bf16 {
             w.read_boxes(OP, "w", conv.weights(), &filters)?
@@ -287,7 +291,7 @@ impl<D: Device> Gpu<D> {
             self.device.launch(&turn, &[Arg::geometry(&geometry), w, Arg::output(turned)])?;
             Arg::MapIn(turned, &filters)
         };
-        let sums = self.workspace.room(&self.device, cut.bytes())?;
+        let sums = self.workspace.room(&self.device, waves.bytes())?;
         let len = N * conv.input().len();
         let mut args = vec![Arg::geometry(&geometry), Arg::geometry(&tiles)];
         for map in &maps {
@@ -295,11 +299,11 @@ impl<D: Device> Gpu<D> {
         }
         args.extend([w, dx.write(OP, "dx", len)?, Arg::output(sums)]);
         self.device.launch(&launch, &args)?;
-        if cut.split.splits == 1 {
+        if waves.split.splits == 1 {
             return Ok(true);
         }
         let kernel = if bf16 { "conv_dgrad_sum_5_bf16" } else { "conv_dgrad_sum_5_f32" };
-        let launch = Launch::elementwise(kernel, cut.cut_elements(), 256)?;
+        let launch = Launch::elementwise(kernel, waves.cut_elements(), 256)?;
         let args = [Arg::geometry(&geometry), Arg::geometry(&tiles), Arg::input(sums), dx.write(OP, "dx", len)?];
         self.device.launch(&launch, &args)?;
         Ok(true)
@@ -322,16 +326,16 @@ impl<D: Device> Gpu<D> {
             return Ok(false);
         }
         let multiprocessors = self.multiprocessors();
-        let cut = Cut::through(conv.K / conv.groups, columns, conv.groups, pixels.div_ceil(64), multiprocessors);
-        let piece = if of_group.is_multiple_of(64) && cut.width.is_multiple_of(64) { 64 } else { 32 };
+        let waves = Waves::through(conv.K / conv.groups, columns, conv.groups, pixels.div_ceil(64), multiprocessors);
+        let piece = if of_group.is_multiple_of(64) && waves.width.is_multiple_of(64) { 64 } else { 32 };
         let (windows, rows) = (shape.windows(piece, 64), shape.rows(pixels, conv.K, 64));
         if !fits(&[&windows, &rows]) {
             return Ok(false);
         }
-        let geometry = Geometry::new(OP, conv, N, false, cut.split)?;
-        let tiles = Tiles::new(OP, &cut, piece, of_group)?;
-        let launch = launch(kernels[cut.index], cut.width, cut.units(), multiprocessors);
-        let sums = self.workspace.room(&self.device, cut.split.bytes(split_pitch(conv)))?;
+        let geometry = Geometry::new(OP, conv, N, false, waves.split)?;
+        let tiles = Tiles::new(OP, &waves, piece, of_group)?;
+        let launch = launch(kernels[waves.index], waves.width, waves.units(), multiprocessors);
+        let sums = self.workspace.room(&self.device, waves.split.bytes(split_pitch(conv)))?;
         let args = [
             Arg::geometry(&geometry),
             Arg::geometry(&tiles),
