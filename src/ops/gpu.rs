@@ -12,6 +12,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bytemuck::{NoUninit, Zeroable};
 use half::bf16;
@@ -19,10 +20,11 @@ use half::bf16;
 use crate::device::{Arg, Device, HostMemory, Launch, Memory};
 use crate::error::{Error, Result};
 use crate::ops::sgd::cuda::Table;
+use crate::ops::tile_table::TileTable;
 use crate::ops::{Role, StepScalars, Storage};
 
 /// What a network computes in on a GPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Precision {
     /// f32 everywhere: for validation.
     #[default]
@@ -107,6 +109,8 @@ pub struct Gpu<D: Device> {
     pub(crate) precision: Precision,
     pub(crate) version: Version,
     pub(crate) workspace: Workspace<D>,
+    /// Measured tiles, instead of those of the library.
+    pub(crate) tiles: Option<Arc<TileTable>>,
     /// What the blocks of an update do, once an update was asked for.
     pub(crate) sgd: Option<Table<D>>,
 }
@@ -137,7 +141,7 @@ impl<D: Device> Workspace<D> {
 impl<D: Device> Gpu<D> {
     /// A backend on `device`.
     pub fn new(device: D, precision: Precision) -> Self {
-        Gpu { device, precision, version: Version::Fast, workspace: Workspace(None), sgd: None }
+        Gpu { device, precision, version: Version::Fast, workspace: Workspace(None), tiles: None, sgd: None }
     }
 
     /// A backend in f32 on the naive kernels: the readable ones, against which the fast ones are held.
@@ -148,6 +152,11 @@ impl<D: Device> Gpu<D> {
     /// A backend without the kernels of one generation of GPUs, against which those are held.
     pub fn portable(device: D, precision: Precision) -> Self {
         Gpu { version: Version::Portable, ..Gpu::new(device, precision) }
+    }
+
+    /// The same with measured tiles instead of those that the library was built with.
+    pub fn with_tiles(self, tiles: TileTable) -> Self {
+        Gpu { tiles: Some(Arc::new(tiles)), ..self }
     }
 
     /// What it computes in.

@@ -1,11 +1,73 @@
 //! What the launches of matrix products share: the host's side of kernels/include/product.
+//!
+//! A product's tile is the one that was measured to be the fastest ([`TileTable`]); where nobody
+//! measured, the one whose waves of blocks should take the least time (`hopper_columns`).
+
+use std::fmt;
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::device::{Device, Launch};
 use crate::error::{Error, Result};
 use crate::ops::gpu::int;
+use crate::ops::tile_table::{GpuKind, TileKey, TileTable};
 use crate::ops::{Gpu, Precision, Version};
+
+/// A direction of a layer that multiplies matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// y from x and w.
+    Fprop,
+    /// dx from dy and w.
+    Dgrad,
+    /// dw from x and dy.
+    Wgrad,
+}
+
+impl Direction {
+    /// All of them.
+    pub const ALL: [Direction; 3] = [Direction::Fprop, Direction::Dgrad, Direction::Wgrad];
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Direction::Fprop => "fprop",
+            Direction::Dgrad => "dgrad",
+            Direction::Wgrad => "wgrad",
+        })
+    }
+}
+
+/// The size of a matrix product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProductSize {
+    /// Rows of outputs.
+    pub rows: usize,
+    /// Columns of outputs.
+    pub columns: usize,
+    /// Terms of each output's sum, or of the longest.
+    pub depth: usize,
+    /// Products of this size side by side: groups, parities of a data gradient.
+    pub parts: usize,
+}
+
+/// A matrix product, and what may compute it.
+pub(crate) struct Product {
+    pub kernels: Products,
+    pub size: ProductSize,
+    /// How its sum may be cut; `None` where its kernels do not cut it.
+    pub cut: Option<Cut>,
+}
+
+/// How a sum is cut where the outputs alone give too few blocks.
+#[derive(Clone, Copy)]
+pub(crate) struct Cut {
+    /// Blocks that each multiprocessor is to have.
+    pub blocks: usize,
+    /// Whether it fills the GPU whatever the tile, so that tiles need not.
+    pub fills: bool,
+}
 
 /// Rows of the outputs of a block, and columns but for those on Hopper: kLines of kernels/include/product.
 const LINES: usize = 128;
@@ -21,6 +83,8 @@ pub(crate) struct Tiling {
     depth: usize,
     threads: u32,
     shared: usize,
+    /// How its sum is cut.
+    pub split: Split,
 }
 
 impl Tiling {
@@ -31,18 +95,30 @@ impl Tiling {
             Precision::Tf32 => (128, 16),
             Precision::Bf16 => (128, 32),
         };
-        Tiling { kernel, columns: LINES, depth, threads, shared: 80 * 1024 }
+        Tiling { kernel, columns: LINES, depth, threads, shared: 80 * 1024, split: Split::ONE }
     }
 
     /// `Wgmma<columns>`: kWgmmaThreads; kWgmmaStages times rows and columns of 128 bytes.
     fn hopper(kernel: &'static str, columns: usize) -> Self {
         let shared = 4 * (LINES + columns.next_multiple_of(64)) * 128;
-        Tiling { kernel, columns, depth: 64, threads: 384, shared }
+        Tiling { kernel, columns, depth: 64, threads: 384, shared, split: Split::ONE }
     }
 
     /// Blocks that cover `rows` x `columns` outputs.
-    pub fn blocks(&self, rows: usize, columns: usize) -> usize {
+    fn blocks(&self, rows: usize, columns: usize) -> usize {
         rows.div_ceil(LINES) * columns.div_ceil(self.columns)
+    }
+
+    /// The same with a sum over `depth` in at most `splits` parts.
+    pub fn cut_into(self, splits: usize, depth: usize) -> Self {
+        let steps = depth.div_ceil(self.depth).max(1);
+        let steps_of_one = steps.div_ceil(splits.clamp(1, steps));
+        Tiling { split: Split { splits: steps.div_ceil(steps_of_one), steps: steps_of_one }, ..self }
+    }
+
+    /// The most parts of a sum over `depth` of which each pays for itself.
+    fn most_splits(&self, depth: usize) -> usize {
+        (depth.div_ceil(self.depth) / FEWEST_STEPS).max(1)
     }
 }
 
@@ -97,6 +173,8 @@ impl Divisor {
 
 /// The kernels of a product.
 pub(crate) struct Products {
+    /// The operation and its direction.
+    pub name: &'static str,
     pub naive: &'static str,
     /// f32, tf32, bf16.
     pub portable: [&'static str; 3],
@@ -108,6 +186,7 @@ pub(crate) struct Products {
 macro_rules! products {
     ($direction:literal) => {
         $crate::ops::product::Products {
+            name: $direction,
             naive: concat!($direction, "_1"),
             portable: [concat!($direction, "_2_f32"), concat!($direction, "_3_tf32"), concat!($direction, "_3_bf16")],
             hopper: [
@@ -146,40 +225,93 @@ pub(crate) fn whole_tiles(op: &'static str, name: &str, size: usize) -> Result<i
 }
 
 impl<D: Device> Gpu<D> {
-    /// The one of a product's kernels that this backend runs for `parts` products of
-    /// `rows` x `columns` outputs side by side.
-    pub(crate) fn tiling(&self, products: &Products, rows: usize, columns: usize, parts: usize) -> Tiling {
-        let [f32, tf32, bf16] = products.portable;
-        match self.precision {
-            Precision::F32 => Tiling::portable(f32, self.precision),
-            Precision::Tf32 => Tiling::portable(tf32, self.precision),
-            Precision::Bf16 => {
-                let multiprocessors = self.device.properties().multiprocessors as usize;
-                let i = hopper_columns(rows, columns, parts, multiprocessors);
-                let hopper = Tiling::hopper(products.hopper[i], HOPPER_COLUMNS[i]);
-                let has = self.version == Version::Fast && self.device.has(hopper.kernel);
-                if has { hopper } else { Tiling::portable(bf16, self.precision) }
-            }
+    /// How this backend computes a product.
+    pub(crate) fn tiling(&self, product: &Product) -> Result<Tiling> {
+        let measured = match self.version {
+            Version::Fast => self.tiles()?.find(&self.tile_key(product)),
+            Version::Naive | Version::Portable => None,
+        };
+        let taken = measured.and_then(|tile| {
+            let tiling = self.candidates(product).into_iter().find(|c| c.kernel == tile.kernel)?;
+            Some(match (tile.splits, product.cut) {
+                (Some(splits), Some(_)) => tiling.cut_into(splits, product.size.depth),
+                _ => tiling,
+            })
+        });
+        Ok(taken.unwrap_or_else(|| self.formula(product)))
+    }
+
+    /// What measured tiles of a product are found by.
+    pub(crate) fn tile_key(&self, product: &Product) -> TileKey {
+        TileKey {
+            gpu: GpuKind::of(self.device.properties()),
+            precision: self.precision,
+            product: product.kernels.name.to_owned(),
+            size: product.size,
         }
     }
 
+    /// Measured tiles: those of the library, or those that this backend was given.
+    fn tiles(&self) -> Result<&TileTable> {
+        match &self.tiles {
+            Some(tiles) => Ok(tiles),
+            None => TileTable::stored(),
+        }
+    }
+
+    /// The tile for a product that nobody measured.
+    pub(crate) fn formula(&self, product: &Product) -> Tiling {
+        let Product { kernels, size, cut } = product;
+        let multiprocessors = self.device.properties().multiprocessors as usize;
+        let parts = if cut.is_some_and(|cut| cut.fills) { multiprocessors } else { size.parts };
+        let i = hopper_columns(size.rows, size.columns, parts, multiprocessors);
+        let hopper = self.hopper(kernels).find(|tiling| tiling.columns == HOPPER_COLUMNS[i]);
+        self.split(hopper.unwrap_or_else(|| self.portable_tiling(kernels)), product)
+    }
+
+    /// All that could compute a product here, the formula's first, each with its sum cut by the formula.
+    pub(crate) fn candidates(&self, product: &Product) -> Vec<Tiling> {
+        let first = self.formula(product);
+        let all = self.hopper(&product.kernels).chain([self.portable_tiling(&product.kernels)]);
+        let others = all.filter(|tiling| tiling.kernel != first.kernel).map(|tiling| self.split(tiling, product));
+        [first].into_iter().chain(others).collect()
+    }
+
+    fn portable_tiling(&self, kernels: &Products) -> Tiling {
+        let [f32, tf32, bf16] = kernels.portable;
+        let kernel = match self.precision {
+            Precision::F32 => f32,
+            Precision::Tf32 => tf32,
+            Precision::Bf16 => bf16,
+        };
+        Tiling::portable(kernel, self.precision)
+    }
+
+    /// Those for Hopper, where they are wanted and the device has them.
+    fn hopper(&self, kernels: &Products) -> impl Iterator<Item = Tiling> {
+        let wanted = self.version == Version::Fast && self.precision == Precision::Bf16;
+        let all = kernels.hopper.into_iter().zip(HOPPER_COLUMNS).filter(move |_| wanted);
+        all.filter(|(kernel, _)| self.device.has(kernel)).map(|(kernel, columns)| Tiling::hopper(kernel, columns))
+    }
+
+    /// `tiling` with the sum cut so that each multiprocessor has blocks where the outputs do not give them.
+    fn split(&self, tiling: Tiling, product: &Product) -> Tiling {
+        let Product { size: ProductSize { rows, columns, depth, parts }, cut: Some(cut), .. } = *product else {
+            return tiling;
+        };
+        let tiles = parts * tiling.blocks(rows, columns);
+        let wanted = self.device.properties().multiprocessors as usize * cut.blocks / tiles.max(1);
+        tiling.cut_into(wanted.clamp(1, tiling.most_splits(depth)), depth)
+    }
+
     /// A launch whose grid is (tiles, y, z).
-    pub(crate) fn product(&self, tiling: &Tiling, rows: usize, columns: usize, y: usize, z: usize) -> Result<Launch> {
+    pub(crate) fn product(&self, tiling: &Tiling, size: ProductSize, y: usize, z: usize) -> Result<Launch> {
         let side = |size: usize| {
             u32::try_from(size)
                 .map_err(|_| Error::device(tiling.kernel, format!("{size} blocks are more than one grid holds")))
         };
-        let grid = [side(tiling.blocks(rows, columns))?, side(y)?, side(z)?];
+        let grid = [side(tiling.blocks(size.rows, size.columns))?, side(y)?, side(z)?];
         Ok(Launch { kernel: tiling.kernel, grid, block: [tiling.threads, 1, 1], shared: tiling.shared })
-    }
-
-    /// Parts of a sum over `depth` that give each multiprocessor `blocks` blocks where the outputs,
-    /// `tiles` blocks of them, do not.
-    pub(crate) fn split(&self, tiling: &Tiling, tiles: usize, depth: usize, blocks: usize) -> Split {
-        let steps = depth.div_ceil(tiling.depth).max(1);
-        let wanted = self.device.properties().multiprocessors as usize * blocks / tiles.max(1);
-        let steps_of_one = steps.div_ceil(wanted.clamp(1, (steps / FEWEST_STEPS).max(1)));
-        Split { splits: steps.div_ceil(steps_of_one), steps: steps_of_one }
     }
 }
 

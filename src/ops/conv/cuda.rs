@@ -7,7 +7,7 @@ use crate::device::{Arg, Device, Launch};
 use crate::error::Result;
 use crate::ops::Gpu;
 use crate::ops::gpu::{Version, int};
-use crate::ops::product::{Divisor, Split, products, whole_tiles};
+use crate::ops::product::{Cut, Direction, Divisor, Product, ProductSize, Split, products, whole_tiles};
 
 /// kernels/include/geometry/conv.cuh.
 #[repr(C)]
@@ -49,6 +49,34 @@ fn parity(conv: &Conv) -> (usize, usize) {
 /// Floats of one part of wgrad: dw, then db, then up to a multiple of 16 bytes.
 fn split_pitch(conv: &Conv) -> usize {
     (conv.weights() + conv.K).next_multiple_of(4)
+}
+
+impl Conv {
+    /// The matrix product that a direction is, of `N` images.
+    pub(crate) fn product(&self, N: usize, direction: Direction) -> Product {
+        let (group_C, group_K) = (self.C / self.groups, self.K / self.groups);
+        match direction {
+            Direction::Fprop => {
+                let depth = self.R * self.S * group_C;
+                let size = ProductSize { rows: N * self.P * self.Q, columns: group_K, depth, parts: self.groups };
+                Product { kernels: products!("conv_fprop"), size, cut: None }
+            }
+            Direction::Dgrad => {
+                let (parity_H, parity_W) = parity(self);
+                let taps = self.R.div_ceil(self.stride) * self.S.div_ceil(self.stride);
+                let parts = self.stride * self.stride * self.groups;
+                let (rows, depth) = (N * parity_H * parity_W, taps * group_K);
+                let size = ProductSize { rows, columns: group_C, depth, parts };
+                Product { kernels: products!("conv_dgrad"), size, cut: None }
+            }
+            Direction::Wgrad => {
+                let (columns, depth) = (self.weights() / self.K, N * self.P * self.Q);
+                let size = ProductSize { rows: group_K, columns, depth, parts: self.groups };
+                // Two blocks hide each other's waits for memory.
+                Product { kernels: products!("conv_wgrad"), size, cut: Some(Cut { blocks: 2, fills: true }) }
+            }
+        }
+    }
 }
 
 impl Geometry {
@@ -107,21 +135,18 @@ impl<D: Device> ConvOp for Gpu<D> {
     ) -> Result<()> {
         const OP: &str = "conv_fprop";
         let geometry = Geometry::new(OP, conv, N, relu, Split::ONE)?;
-        let kernels = products!("conv_fprop");
-        let (pixels, filters) = (N * conv.P * conv.Q, conv.K / conv.groups);
+        let product = conv.product(N, Direction::Fprop);
+        let outputs = N * conv.output().len();
         let launch = match self.version {
-            Version::Naive => Launch::elementwise(kernels.naive, pixels * conv.K, 256)?,
-            Version::Portable | Version::Fast => {
-                let tiling = self.tiling(&kernels, pixels, filters, conv.groups);
-                self.product(&tiling, pixels, filters, 1, conv.groups)?
-            }
+            Version::Naive => Launch::elementwise(product.kernels.naive, outputs, 256)?,
+            Version::Portable | Version::Fast => self.product(&self.tiling(&product)?, product.size, 1, conv.groups)?,
         };
         let args = [
             Arg::geometry(&geometry),
             x.read(OP, "x", N * conv.input().len())?,
             w.read_rounded(OP, "w", conv.weights())?,
             bias.read(OP, "bias", conv.K)?,
-            y.write(OP, "y", pixels * conv.K)?,
+            y.write(OP, "y", outputs)?,
         ];
         self.device.launch(&launch, &args)
     }
@@ -136,14 +161,12 @@ impl<D: Device> ConvOp for Gpu<D> {
     ) -> Result<()> {
         const OP: &str = "conv_dgrad";
         let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
-        let kernels = products!("conv_dgrad");
-        let (parity_H, parity_W) = parity(conv);
-        let (pixels, channels, parities) = (N * parity_H * parity_W, conv.C / conv.groups, conv.stride * conv.stride);
+        let product = conv.product(N, Direction::Dgrad);
         let launch = match self.version {
-            Version::Naive => Launch::elementwise(kernels.naive, N * conv.input().len(), 256)?,
+            Version::Naive => Launch::elementwise(product.kernels.naive, N * conv.input().len(), 256)?,
             Version::Portable | Version::Fast => {
-                let tiling = self.tiling(&kernels, pixels, channels, parities * conv.groups);
-                self.product(&tiling, pixels, channels, parities, conv.groups)?
+                let parities = conv.stride * conv.stride;
+                self.product(&self.tiling(&product)?, product.size, parities, conv.groups)?
             }
         };
         let args = [
@@ -165,23 +188,20 @@ impl<D: Device> ConvOp for Gpu<D> {
         dbias: &mut Self::Buf, // (K)
     ) -> Result<()> {
         const OP: &str = "conv_wgrad";
-        let kernels = products!("conv_wgrad");
+        let product = conv.product(N, Direction::Wgrad);
         let x = x.read(OP, "x", N * conv.input().len())?;
         let dy = dy.read(OP, "dy", N * conv.output().len())?;
-        let (filters, filter) = (conv.K / conv.groups, conv.weights() / conv.K);
         let results = conv.weights() + conv.K;
         if self.version == Version::Naive {
             let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
             let (dw, dbias) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
-            let launch = Launch::elementwise(kernels.naive, results, 256)?;
+            let launch = Launch::elementwise(product.kernels.naive, results, 256)?;
             return self.device.launch(&launch, &[Arg::geometry(&geometry), x, dy, dw, dbias]);
         }
-        // The sum is cut until the GPU is full, whatever the tile.
-        let tiling = self.tiling(&kernels, filters, filter, self.device.properties().multiprocessors as usize);
-        // Two blocks hide each other's waits for memory.
-        let split = self.split(&tiling, conv.groups * tiling.blocks(filters, filter), N * conv.P * conv.Q, 2);
+        let tiling = self.tiling(&product)?;
+        let split = tiling.split;
         let geometry = Geometry::new(OP, conv, N, false, split)?;
-        let product = self.product(&tiling, filters, filter, split.splits, conv.groups)?;
+        let product = self.product(&tiling, product.size, split.splits, conv.groups)?;
         let sums = self.workspace.room(&self.device, split.bytes(split_pitch(conv)))?;
         let (dw_out, dbias_out) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
         self.device.launch(&product, &[Arg::geometry(&geometry), x, dy, dw_out, dbias_out, Arg::output(sums)])?;
