@@ -15,7 +15,7 @@
 //! | ops | [`ops`] | one folder per operation: formula, sizes, implementations |
 //! | data | [`data`] | decoding, packed data sets, loader, augmentation |
 //! | device | [`device`] | memory and kernel launch: CUDA driver, emulator |
-//! | ground | [`tensor`], [`philox`], [`error`], `lock` | extents, random numbers, errors, lock files |
+//! | ground | [`tensor`], [`philox`], [`section`], [`error`], `lock` | extents, random numbers, typed TOML, errors, lock files |
 //!
 //! ```
 //! use zfnet::net::Plan;
@@ -48,6 +48,7 @@ pub mod ops;
 pub mod paper;
 pub mod philox;
 pub mod report;
+pub mod section;
 pub mod tensor;
 pub mod train;
 pub mod transfer;

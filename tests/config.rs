@@ -253,7 +253,7 @@ fn training_settings_out_of_range_are_refused() {
         refused("epochs = 3", setting, 34, key, reason);
     }
     let edit = TrainEdit { lr: Some(-1.0), ..TrainEdit::default() };
-    let error = edit.check(|_| zfnet::net::section::Place::whole("command line")).unwrap_err().to_string();
+    let error = edit.check(|_| zfnet::section::Place::whole("command line")).unwrap_err().to_string();
     assert_eq!(error, "command line: train.lr: -1 is not a positive number");
 }
 

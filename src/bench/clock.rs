@@ -42,6 +42,15 @@ impl Timing {
     }
 }
 
+/// The values a quarter, half and three quarters of the way through the sorted values; NaN of none. Sorts `values`.
+pub fn quartiles(values: &mut [f64]) -> [f64; 3] {
+    let middle = median(values);
+    let last = values.len().saturating_sub(1);
+    let at = |i: usize| values.get(i).copied().unwrap_or(f64::NAN);
+    // The outer ones are values that were measured, the nearer ones to the ends.
+    [at(last / 4), middle, at(last - last / 4)]
+}
+
 /// The middle value, or the mean of the middle two; NaN of none. Sorts `values`.
 pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -61,6 +70,14 @@ mod tests {
         assert_eq!(median(&mut [5.0, 1.0, 3.0]), 3.0);
         assert_eq!(median(&mut [7.0, 1.0, 100.0, 3.0]), 5.0);
         assert!(median(&mut []).is_nan());
+    }
+
+    #[test]
+    fn quartiles_are_within() {
+        assert_eq!(quartiles(&mut [5.0]), [5.0, 5.0, 5.0]);
+        assert_eq!(quartiles(&mut [9.0, 1.0, 3.0, 7.0, 5.0]), [3.0, 5.0, 7.0]);
+        assert_eq!(quartiles(&mut [4.0, 2.0]), [2.0, 3.0, 4.0]);
+        assert!(quartiles(&mut []).iter().all(|q| q.is_nan()));
     }
 
     #[test]

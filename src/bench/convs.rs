@@ -5,49 +5,19 @@
 //! take turns so that no cache answers for memory. Both sides get the same operands in the
 //! same layout and precision; the rival chooses its fastest algorithm by its own search.
 
-use std::fmt;
-
-use half::bf16;
-
 use super::Cost;
 use super::cudnn::Cudnn;
+use super::layer::{Bench, Multiplied, WEIGHTS, agree, filled, pattern};
 use crate::device::Device;
 use crate::device::cuda::Cuda;
 #[cfg(feature = "emulator")]
 use crate::device::emulator::Emulator;
 use crate::error::{Error, Result};
-use crate::net::{LayerOp, Plan};
-use crate::ops::conv::{Conv, ConvOp};
+use crate::net::Plan;
+use crate::ops::conv::Conv;
 use crate::ops::roof::RoofOp;
-use crate::ops::{Cpu, Gpu, GpuBuf, Precision, Role, Storage, Version};
-use crate::philox::{Purpose, Stream};
+use crate::ops::{Direction, Gpu, GpuBuf, Precision, Role, Storage, Version};
 use crate::train::device as train;
-
-/// A direction of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// y from x and w.
-    Fprop,
-    /// dx from dy and w.
-    Dgrad,
-    /// dw from x and dy.
-    Wgrad,
-}
-
-impl Direction {
-    /// All of them.
-    pub const ALL: [Direction; 3] = [Direction::Fprop, Direction::Dgrad, Direction::Wgrad];
-}
-
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Direction::Fprop => "fprop",
-            Direction::Dgrad => "dgrad",
-            Direction::Wgrad => "wgrad",
-        })
-    }
-}
 
 /// One convolution, one direction.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,9 +110,6 @@ pub fn measure_on(device: train::Device, plan: &Plan, batch: usize, runs: usize)
 /// Where it is, its kind is.
 const A_HOPPER_KERNEL: &str = "conv_fprop_4_bf16_n128";
 
-/// Bytes of operands that take turns: beyond any second-level cache.
-const ROTATED: usize = 512 << 20;
-
 /// Times all convolutions of `plan` on `batch` images; the first layer has no data gradient.
 ///
 /// # Errors
@@ -156,134 +123,43 @@ pub fn measure<D: Device>(
 ) -> Result<Vec<ConvTime>> {
     let roof = gpu.roof()?;
     let mut times = vec![];
-    for (i, layer) in plan.layers.iter().enumerate() {
-        let LayerOp::Conv { conv, .. } = &layer.op else { continue };
-        let mut bench = Bench::new(gpu, conv, batch)?;
-        bench.verify(gpu, &layer.name)?;
-        for direction in Direction::ALL.into_iter().filter(|d| i > 0 || *d != Direction::Dgrad) {
-            let cost = Cost::conv(conv, batch);
-            let seconds = bench.seconds(gpu, direction, runs)?;
-            let portable = bench.portable_seconds(gpu, direction, runs)?;
+    for (name, layer, directions) in Multiplied::all_of(plan) {
+        let Multiplied::Conv(conv) = layer else { continue };
+        let mut bench = Bench::new(gpu, layer, batch)?;
+        bench.verify(gpu, name, &directions)?;
+        for direction in directions {
+            let cost = layer.cost(batch);
+            let seconds = bench.seconds(gpu, direction, batch, runs)?;
+            let portable = bench.portable_seconds(gpu, direction, batch, runs)?;
             let rival = match &mut rival {
-                Some(rival) => Some(bench.rival(gpu, &layer.name, direction, runs, *rival)?),
+                Some(rival) => Some(bench.rival(gpu, name, &conv, batch, direction, runs, *rival)?),
                 None => None,
             };
             let floor = cost.floor(&roof, gpu.element_bytes(Role::Activation));
-            times.push(ConvTime { layer: layer.name.clone(), direction, cost, seconds, portable, floor, rival });
+            times.push(ConvTime { layer: name.into(), direction, cost, seconds, portable, floor, rival });
         }
     }
     Ok(times)
 }
 
-/// The operands of one convolution.
-struct Bench<B: Storage> {
-    conv: Conv,
-    N: usize,
-    /// Inputs and outputs that take turns.
-    sets: Vec<(B::Buf, B::Buf)>, // (N, H, W, C), (N, P, Q, K)
-    w: B::Buf,    // (K, R, S, C/g)
-    bias: B::Buf, // (K), zeros
-    dw: B::Buf,   // (K, R, S, C/g)
-    db: B::Buf,   // (K)
-}
-
 impl<D: Device> Bench<Gpu<D>> {
-    fn new(gpu: &mut Gpu<D>, conv: &Conv, N: usize) -> Result<Self> {
-        let (inputs, outputs) = (N * conv.input().len(), N * conv.output().len());
-        let bytes = (inputs + outputs) * gpu.element_bytes(Role::Activation);
-        let mut sets = vec![];
-        for set in 0..(ROTATED / bytes).clamp(1, 4) as u32 {
-            let x = filled(gpu, Role::Activation, &pattern(2 * set, inputs))?;
-            sets.push((x, filled(gpu, Role::Activation, &pattern(2 * set + 1, outputs))?));
-        }
-        Ok(Bench {
-            conv: *conv,
-            N,
-            sets,
-            w: filled(gpu, Role::Weight, &pattern(100, conv.weights()))?,
-            bias: gpu.alloc(Role::Full, conv.K)?,
-            dw: gpu.alloc(Role::Full, conv.weights())?,
-            db: gpu.alloc(Role::Full, conv.K)?,
-        })
-    }
-
-    /// The first `N` images of a set in one direction.
-    fn run(&mut self, gpu: &mut Gpu<D>, direction: Direction, N: usize, set: usize) -> Result<()> {
-        let turn = set % self.sets.len();
-        let Bench { conv, w, bias, dw, db, sets, .. } = self;
-        let (x, y) = &mut sets[turn];
-        match direction {
-            Direction::Fprop => gpu.conv_fprop(conv, N, x, w, bias, false, y),
-            Direction::Dgrad => gpu.conv_dgrad(conv, N, y, w, x),
-            Direction::Wgrad => gpu.conv_wgrad(conv, N, x, y, dw, db),
-        }
-    }
-
-    /// What a direction wrote for `N` images.
-    fn result(&self, gpu: &mut Gpu<D>, direction: Direction, N: usize) -> Result<Vec<f32>> {
-        let (x, y) = &self.sets[0];
-        let (buffer, len) = match direction {
-            Direction::Fprop => (y, N * self.conv.output().len()),
-            Direction::Dgrad => (x, N * self.conv.input().len()),
-            Direction::Wgrad => (&self.dw, self.conv.weights()),
-        };
-        let mut values = vec![0.0; len];
-        gpu.download(buffer, &mut values)?;
-        Ok(values)
-    }
-
-    /// One image in all directions, against the CPU.
-    fn verify(&mut self, gpu: &mut Gpu<D>, layer: &str) -> Result<()> {
-        let conv = self.conv;
-        let (x, y) = (pattern(0, conv.input().len()), pattern(1, conv.output().len()));
-        let (w, bias) = (pattern(100, conv.weights()), vec![0.0; conv.K]);
-        let mut cpu = Cpu::<f32>::new();
-        for direction in Direction::ALL {
-            let expected = match direction {
-                Direction::Fprop => {
-                    let mut out = vec![0.0; y.len()];
-                    cpu.conv_fprop(&conv, 1, &x, &w, &bias, false, &mut out)?;
-                    out
-                }
-                Direction::Dgrad => {
-                    let mut out = vec![0.0; x.len()];
-                    cpu.conv_dgrad(&conv, 1, &y, &w, &mut out)?;
-                    out
-                }
-                Direction::Wgrad => {
-                    let (mut out, mut db) = (vec![0.0; w.len()], vec![0.0; conv.K]);
-                    cpu.conv_wgrad(&conv, 1, &x, &y, &mut out, &mut db)?;
-                    out
-                }
-            };
-            self.refill(gpu)?;
-            self.run(gpu, direction, 1, 0)?;
-            let given = self.result(gpu, direction, 1)?;
-            agree(gpu, &format!("{layer} {direction}, one image on the CPU"), &given, &expected)?;
-        }
-        self.refill(gpu)
-    }
-
-    /// What the first set held at first: its arrays are results as well.
-    fn refill(&mut self, gpu: &mut Gpu<D>) -> Result<()> {
-        let (inputs, outputs) = (self.N * self.conv.input().len(), self.N * self.conv.output().len());
-        let (x, y) = &mut self.sets[0];
-        gpu.upload(&pattern(0, inputs), x)?;
-        gpu.upload(&pattern(1, outputs), y)
-    }
-
-    fn seconds(&mut self, gpu: &mut Gpu<D>, direction: Direction, runs: usize) -> Result<f64> {
-        let N = self.N;
+    fn seconds(&mut self, gpu: &mut Gpu<D>, direction: Direction, N: usize, runs: usize) -> Result<f64> {
         timed(gpu, runs, |gpu, turn| self.run(gpu, direction, N, turn))
     }
 
     /// The same without the kernels for one generation of GPUs; `None` where there are none.
-    fn portable_seconds(&mut self, gpu: &mut Gpu<D>, direction: Direction, runs: usize) -> Result<Option<f64>> {
+    fn portable_seconds(
+        &mut self,
+        gpu: &mut Gpu<D>,
+        direction: Direction,
+        N: usize,
+        runs: usize,
+    ) -> Result<Option<f64>> {
         if gpu.version != Version::Fast || gpu.precision != Precision::Bf16 || !gpu.device.has(A_HOPPER_KERNEL) {
             return Ok(None);
         }
         gpu.version = Version::Portable;
-        let seconds = self.seconds(gpu, direction, runs);
+        let seconds = self.seconds(gpu, direction, N, runs);
         gpu.version = Version::Fast;
         seconds.map(Some)
     }
@@ -292,36 +168,37 @@ impl<D: Device> Bench<Gpu<D>> {
         &mut self,
         gpu: &mut Gpu<D>,
         layer: &str,
+        conv: &Conv,
+        N: usize,
         direction: Direction,
         runs: usize,
         rival: &mut dyn Rival<D>,
     ) -> Result<RivalTime> {
-        let (conv, N) = (self.conv, self.N);
-        self.refill(gpu)?;
-        self.run(gpu, direction, N, 0)?;
-        let ours = self.result(gpu, direction, N)?;
+        let mut ours = self.result(gpu, direction, N)?;
         self.refill(gpu)?;
         // Filters, and room for their gradient, in the type of the activations.
-        let w = filled(gpu, Role::Activation, &pattern(100, conv.weights()))?;
+        let w = filled(gpu, Role::Activation, &pattern(WEIGHTS, conv.weights()))?;
         let dw = gpu.alloc(Role::Activation, conv.weights())?;
         let filters = if direction == Direction::Wgrad { &dw } else { &w };
-        let algorithm = rival.prepare(gpu, &conv, N, direction)?;
+        let algorithm = rival.prepare(gpu, conv, N, direction)?;
         let operands = |(x, y): &(GpuBuf<D::Buffer>, GpuBuf<D::Buffer>)| Operands {
             x: x.addresses()[0],
             w: filters.addresses()[0],
             y: y.addresses()[0],
         };
-        rival.run(operands(&self.sets[0]))?;
+        rival.run(operands(&self.sets()[0]))?;
         let theirs = match direction {
             Direction::Wgrad => {
                 let mut values = vec![0.0; conv.weights()];
                 gpu.download(&dw, &mut values)?;
+                // The rival computes no gradient of the bias.
+                ours.truncate(conv.weights());
                 values
             }
-            _ => self.result(gpu, direction, N)?,
+            Direction::Fprop | Direction::Dgrad => self.written(gpu, direction, N)?,
         };
         agree(gpu, &format!("{layer} {direction}, {algorithm}"), &ours, &theirs)?;
-        let sets = &self.sets;
+        let sets = self.sets();
         let seconds = timed(gpu, runs, |_, turn| rival.run(operands(&sets[turn % sets.len()])))?;
         gpu.synchronise()?; // Before `w` and `dw` go.
         Ok(RivalTime { algorithm, seconds })
@@ -344,41 +221,4 @@ fn timed<D: Device>(
     }
     let end = gpu.mark()?;
     Ok(gpu.seconds_between(&start, &end)? / runs as f64)
-}
-
-/// Refuses results that differ by more than the roundings of precision and sums.
-///
-/// Operands are numbers that bf16 holds, so products are exact in every precision. A sum of n terms
-/// of random sign errs by some sqrt(n) roundings, n up to 10^6 in a weight gradient; and each
-/// side may round once to bf16.
-fn agree<D: Device>(gpu: &Gpu<D>, what: &str, a: &[f32], b: &[f32]) -> Result<()> {
-    let store = if gpu.element_bytes(Role::Activation) == 2 { 2f64.powi(-8) } else { 0.0 };
-    let allowed = 1e3 * f64::from(f32::EPSILON) + 2.0 * store;
-    let largest = b.iter().fold(0.0_f64, |m, v| m.max(f64::from(v.abs())));
-    let apart = a.iter().zip(b).fold(0.0_f64, |m, (a, b)| {
-        let d = f64::from(*a) - f64::from(*b);
-        if d.is_nan() { f64::INFINITY } else { m.max(d.abs()) }
-    });
-    if a.len() == b.len() && apart <= allowed * largest {
-        return Ok(());
-    }
-    let relative = apart / largest;
-    Err(Error::Usage(format!(
-        "{what} differs by {relative:.1e} of the largest value, {allowed:.1e} allowed: not timed"
-    )))
-}
-
-/// Normal draws of 8 significant bits, again and again.
-fn pattern(lane: u32, len: usize) -> Vec<f32> {
-    const PERIOD: usize = 1 << 16;
-    let stream = Stream::new(20_131_112, Purpose::Test, lane);
-    let draw = |i: usize| bf16::from_f64(stream.normal(0, i as u64)).to_f32();
-    let period: Vec<f32> = (0..PERIOD.min(len)).map(draw).collect();
-    period.iter().copied().cycle().take(len).collect()
-}
-
-fn filled<D: Device>(gpu: &mut Gpu<D>, role: Role, values: &[f32]) -> Result<GpuBuf<D::Buffer>> {
-    let mut buffer = gpu.alloc(role, values.len())?;
-    gpu.upload(values, &mut buffer)?;
-    Ok(buffer)
 }

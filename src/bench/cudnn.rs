@@ -6,12 +6,12 @@ use std::mem::MaybeUninit;
 use cudarc::cudnn::result::{self, CudnnError};
 use cudarc::cudnn::sys;
 
-use super::convs::{Direction, Operands, Rival};
+use super::convs::{Operands, Rival};
 use crate::device::cuda::{Cuda, CudaBuffer};
 use crate::device::{Device, Memory};
 use crate::error::{Error, Result};
 use crate::ops::conv::Conv;
-use crate::ops::{Gpu, Precision};
+use crate::ops::{Direction, Gpu, Precision};
 
 /// The oldest version whose interface this is.
 const OLDEST: usize = 90_000;

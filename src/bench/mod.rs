@@ -7,6 +7,7 @@
 //! | [`recorder`] | a backend that times every operation of another one |
 //! | [`profile`] | those times by layer and operation, against the roof |
 //! | [`convs`] | convolutions by themselves, verified, beside another library's |
+//! | [`tune`] | every kernel that could compute a layer's products, for the table of tiles |
 //! | [`cudnn`] | cuDNN as that library |
 //! | [`cost`] | arithmetic and memory traffic of each operation |
 //! | [`process`] | peak memory and processor time |
@@ -18,9 +19,11 @@ pub mod clock;
 pub mod convs;
 pub mod cost;
 pub mod cudnn;
+mod layer;
 pub mod process;
 pub mod profile;
 pub mod recorder;
+pub mod tune;
 pub mod workload;
 
 pub use clock::Timing;

@@ -128,6 +128,8 @@ pub struct Properties {
     pub name: String,
     /// What it is, e.g. `NVIDIA H100 80GB HBM3`.
     pub model: String,
+    /// The driver, by what it supports: `CUDA 13.0`; `no driver` on the emulator.
+    pub driver: String,
     /// Compute capability: (9, 0) for Hopper.
     pub capability: (u32, u32),
     /// Streaming multiprocessors.

@@ -51,10 +51,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::preset;
-use super::section::{Document, Place, Section};
 use crate::error::Result;
 use crate::ops::lrn::Lrn;
 use crate::ops::pool::Rounding;
+use crate::section::{Document, Place, Section};
 
 /// Range of every size in a description. The upper end is far beyond any real
 /// network, and low enough that no product of two sizes overflows.

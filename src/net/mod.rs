@@ -11,7 +11,6 @@ pub mod param;
 pub mod plan;
 pub mod preset;
 pub mod reverse;
-pub mod section;
 mod size;
 pub mod walk;
 

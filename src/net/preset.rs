@@ -4,7 +4,7 @@
 //! variants start from `zfnet` or `alexnet` and say only what differs.
 
 use crate::error::{Error, Result};
-use crate::net::section::nearest;
+use crate::section::nearest;
 
 macro_rules! presets {
     ($($name:literal),+ $(,)?) => {

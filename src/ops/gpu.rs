@@ -12,6 +12,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bytemuck::{NoUninit, Zeroable};
 use half::bf16;
@@ -20,10 +21,11 @@ use crate::device::tensor_map::TensorMap;
 use crate::device::{Arg, Device, HostMemory, Launch, Memory};
 use crate::error::{Error, Result};
 use crate::ops::sgd::cuda::Table;
+use crate::ops::tile_table::TileTable;
 use crate::ops::{Role, StepScalars, Storage};
 
 /// What a network computes in on a GPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Precision {
     /// f32 everywhere: for validation.
     #[default]
@@ -112,6 +114,8 @@ pub struct Gpu<D: Device> {
     pub(crate) workspace: Workspace<D>,
     /// Filters in the order in which a product reads them, where that is not theirs.
     pub(crate) turned: Workspace<D>,
+    /// Measured tiles, instead of those of the library.
+    pub(crate) tiles: Option<Arc<TileTable>>,
     /// What the blocks of an update do, once an update was asked for.
     pub(crate) sgd: Option<Table<D>>,
 }
@@ -148,6 +152,7 @@ impl<D: Device> Gpu<D> {
             version: Version::Fast,
             workspace: Workspace(None),
             turned: Workspace(None),
+            tiles: None,
             sgd: None,
         }
     }
@@ -165,6 +170,11 @@ impl<D: Device> Gpu<D> {
     /// A backend without bulk copies, against which those are held.
     pub fn gathering(device: D, precision: Precision) -> Self {
         Gpu { version: Version::Gathering, ..Gpu::new(device, precision) }
+    }
+
+    /// The same with measured tiles instead of those that the library was built with.
+    pub fn with_tiles(self, tiles: TileTable) -> Self {
+        Gpu { tiles: Some(Arc::new(tiles)), ..self }
     }
 
     /// What it computes in.

@@ -35,16 +35,18 @@ pub mod relu;
 pub mod roof;
 pub mod sgd;
 pub mod softmax;
+pub mod tile_table;
 
 mod cpu;
 mod gpu;
-mod product;
+pub(crate) mod product;
 mod real;
 mod tile;
 mod waves;
 
 pub use cpu::Cpu;
 pub use gpu::{Gpu, GpuBuf, Precision, Version};
+pub use product::{Direction, ProductSize};
 pub use real::Real;
 
 use std::ops::DerefMut;

@@ -3,13 +3,12 @@
 //! A GPU with M multiprocessors does M tiles at a time, a wave. The last wave is seldom full; the depth of
 //! its tiles can be cut, so that all have a part of one, at the price of adding the parts up.
 
-use crate::ops::product::{HOPPER_COLUMNS, LINES, ROWS_COST, Split};
+use crate::ops::product::{LINES, ProductSize, ROWS_COST, Split};
 
-/// How blocks that stay (kernels/include/product/multiply_tma.cuh) cut the outputs of products side by side.
+/// The tiles of products side by side, and how the depth of some is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waves {
-    /// Which of [`HOPPER_COLUMNS`], and its columns.
-    pub index: usize,
+    /// Columns of a tile.
     pub width: usize,
     /// Tiles of the rows and columns of one product, and of all of them.
     pub rows: usize,
@@ -20,34 +19,41 @@ pub(crate) struct Waves {
     pub split: Split,
 }
 
-/// What it costs to write the parts of a depth, to start the kernel that adds them up, and to wait for it, in
-/// cycles: about 2 us, and 8 bytes of each element of a part through memory.
+/// What it costs to start the kernel that adds the parts of a depth up, and to wait for it, in cycles: 2 us.
 const SUM_CYCLES: usize = 3500;
 /// Bytes that the memory of an H100 or H200 moves in a cycle.
 const CYCLE_BYTES: usize = 2400;
 
 impl Waves {
-    fn new(i: usize, rows: usize, columns: usize, products: usize) -> Self {
-        let width = HOPPER_COLUMNS[i];
-        let (rows, columns) = (rows.div_ceil(LINES), columns.div_ceil(width));
-        let tiles = rows * columns * products;
-        Waves { index: i, width, rows, columns, tiles, whole: tiles, split: Split { splits: 1, steps: 1 } }
+    /// All tiles whole.
+    pub fn new(width: usize, size: &ProductSize) -> Self {
+        let (rows, columns) = (size.rows.div_ceil(LINES), size.columns.div_ceil(width));
+        let tiles = rows * columns * size.parts;
+        Waves { width, rows, columns, tiles, whole: tiles, split: Split { splits: 1, steps: 1 } }
     }
 
     /// The depth of the last, incomplete wave of tiles cut, where that pays.
-    fn last_wave(mut self, steps: usize, multiprocessors: usize) -> Self {
+    pub fn cut_last(self, steps: usize, multiprocessors: usize) -> Self {
         let rest = self.tiles % multiprocessors;
         let split = Split::of(steps, multiprocessors.checked_div(rest).unwrap_or(1));
         let cut = Waves { whole: self.tiles - rest, split, ..self };
-        if split.splits > 1 && cut.cycles(steps, multiprocessors) < self.cycles(steps, multiprocessors) {
-            self = cut;
-        }
-        self
+        let pays = split.splits > 1 && cut.cycles(steps, multiprocessors) < self.cycles(steps, multiprocessors);
+        if pays { cut } else { self }
+    }
+
+    /// The depth of all tiles cut until there are as many parts as multiprocessors: for long sums of few outputs.
+    pub fn cut_through(self, steps: usize, multiprocessors: usize) -> Self {
+        self.cut_into(Split::of(steps, multiprocessors / self.tiles.max(1)))
+    }
+
+    /// The depth of all tiles cut.
+    pub fn cut_into(self, split: Split) -> Self {
+        if split.splits > 1 { Waves { whole: 0, split, ..self } } else { self }
     }
 
     /// What it takes, in cycles of the tensor cores: 4 for a step's column, and as many for 32 more, since
-    /// the rows are read whatever the columns.
-    fn cycles(&self, steps: usize, multiprocessors: usize) -> usize {
+    /// the rows are read whatever the columns; 8 bytes of each element of a part through memory.
+    pub fn cycles(&self, steps: usize, multiprocessors: usize) -> usize {
         let step = 4 * (self.width + ROWS_COST);
         let whole = self.whole.div_ceil(multiprocessors) * steps * step;
         let parts = (self.tiles - self.whole) * self.split.splits;
@@ -56,33 +62,6 @@ impl Waves {
         }
         let bytes = parts * LINES * self.width * 2 * size_of::<f32>();
         whole + parts.div_ceil(multiprocessors) * self.split.steps * step + SUM_CYCLES + bytes / CYCLE_BYTES
-    }
-
-    /// The width and the cut that take least time; for products of one number of steps.
-    pub fn best(rows: usize, columns: usize, products: usize, steps: usize, multiprocessors: usize) -> Self {
-        let waves = |i| Waves::new(i, rows, columns, products).last_wave(steps, multiprocessors);
-        Waves::quickest(waves, steps, multiprocessors)
-    }
-
-    /// The same without cutting any depth.
-    pub fn whole(rows: usize, columns: usize, products: usize, steps: usize, multiprocessors: usize) -> Self {
-        Waves::quickest(|i| Waves::new(i, rows, columns, products), steps, multiprocessors)
-    }
-
-    /// The same with the depth of all tiles cut until there are as many parts as multiprocessors: for long
-    /// sums of few outputs.
-    pub fn through(rows: usize, columns: usize, products: usize, steps: usize, multiprocessors: usize) -> Self {
-        let waves = |i| {
-            let waves = Waves::new(i, rows, columns, products);
-            let split = Split::of(steps, multiprocessors / waves.tiles);
-            Waves { whole: if split.splits > 1 { 0 } else { waves.tiles }, split, ..waves }
-        };
-        Waves::quickest(waves, steps, multiprocessors)
-    }
-
-    fn quickest(waves: impl Fn(usize) -> Self, steps: usize, multiprocessors: usize) -> Self {
-        let cycles = |waves: &Waves| waves.cycles(steps, multiprocessors);
-        (0..HOPPER_COLUMNS.len()).rev().map(&waves).min_by_key(cycles).unwrap_or_else(|| waves(0))
     }
 
     /// Units of work.
@@ -105,23 +84,25 @@ impl Waves {
 mod tests {
     use super::*;
 
-    /// ZFNet's convolutions by blocks that stay, at batch 128 on 132 multiprocessors.
+    fn size(rows: usize, columns: usize) -> ProductSize {
+        ProductSize { rows, columns, depth: 0, parts: 1 }
+    }
+
+    /// ZFNet's convolutions at batch 128 on 132 multiprocessors.
     #[test]
     fn the_last_wave_is_cut_where_that_pays() {
         let at_13 = 128 * 13 * 13;
-        // conv2: 676 tiles in 5 waves and 16 tiles more, each of which 8 multiprocessors share.
-        let conv2 = Waves::best(128 * 26 * 26, 256, 1, 38, 132);
-        assert_eq!((conv2.width, conv2.whole, conv2.split.splits), (256, 660, 4));
-        // conv5: 169 tiles, one wave and 37 tiles in three parts each: 1.4 of 54 steps, where 338 tiles of 128
-        // columns would take 3 of half as many.
-        let conv5 = Waves::best(at_13, 256, 1, 54, 132);
-        assert_eq!((conv5.width, conv5.whole, conv5.split.splits), (256, 132, 3));
-        assert_eq!(conv5.units(), 132 + 37 * 3);
+        // conv2: 676 tiles in 5 waves, and 16 tiles of 38 steps that four multiprocessors share each.
+        let conv2 = Waves::new(256, &size(128 * 26 * 26, 256)).cut_last(38, 132);
+        assert_eq!((conv2.whole, conv2.split.splits), (660, 4));
+        // conv5: one wave, and 37 tiles in three parts each.
+        let conv5 = Waves::new(256, &size(at_13, 256)).cut_last(54, 132);
+        assert_eq!((conv5.whole, conv5.split.splits, conv5.units()), (132, 3, 132 + 37 * 3));
         // Few steps are not worth another launch, and a GPU that is full has nothing to cut.
-        assert_eq!(Waves::best(129, 96, 1, 15, 132).split.splits, 1);
-        assert_eq!(Waves::best(132 * 128, 256, 1, 54, 132).units(), 132);
-        // wgrad of conv2: 2 x 10 tiles, whose 1352 steps all are cut.
-        let wgrad = Waves::through(256, 2400, 1, 1352, 132);
-        assert_eq!((wgrad.whole, wgrad.units() <= 132, wgrad.units() > 99), (0, true, true));
+        assert_eq!(Waves::new(96, &size(129, 96)).cut_last(15, 132).split.splits, 1);
+        assert_eq!(Waves::new(256, &size(132 * 128, 256)).cut_last(54, 132).units(), 132);
+        // The weight gradient of conv2: 2 x 10 tiles, whose 1352 steps all are cut.
+        let wgrad = Waves::new(256, &size(256, 2400)).cut_through(1352, 132);
+        assert_eq!((wgrad.whole, wgrad.units()), (0, 120));
     }
 }

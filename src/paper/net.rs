@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::net::config::OpConfig;
-use crate::net::section::nearest;
+use crate::section::nearest;
 use crate::train::Config;
 
 /// How large the networks are.

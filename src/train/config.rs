@@ -30,8 +30,8 @@ use super::recipe::{Init, Recipe};
 use super::schedule::ScheduleConfig;
 use crate::data::augment::Crops;
 use crate::error::{Error, Result};
-use crate::net::section::{Document, Place, Section};
 use crate::net::{NetConfig, preset};
+use crate::section::{Document, Place, Section};
 
 /// Network and training of one run.
 #[derive(Clone, Debug, PartialEq)]

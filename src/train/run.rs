@@ -193,7 +193,7 @@ pub fn kept_epochs(folder: &Path) -> Result<Vec<u64>> {
 }
 
 /// `2013-11-28T09:30:00Z` from seconds since 1970.
-fn utc(seconds: u64) -> String {
+pub(crate) fn utc(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Civil date: count years from 1 March of year 0, so that the leap day comes
     // last; 719468 days lie between that and 1970, 146097 in every 400 years.

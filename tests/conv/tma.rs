@@ -2,9 +2,11 @@
 
 use zfnet::device::watched::{Asked, Watched};
 use zfnet::ops::conv::Conv;
+use zfnet::ops::tile_table::TileTable;
 use zfnet::ops::{Gpu, Precision};
 
 use super::gpu::{conv, dgrad, fprop, wgrad};
+use crate::common::compare::assert_same_bits;
 use crate::common::device::emulator;
 
 /// The kernels of fprop, dgrad and wgrad.
@@ -76,5 +78,29 @@ fn versions_keep_to_their_kernels() {
         let [x, w] = [conv.input().len(), conv.weights()].map(|len| vec![0.0; len]);
         fprop(&mut gpu, &conv, 1, &x, &w, &vec![0.0; conv.K], false);
         assert_eq!(asked.try_iter().filter_map(Asked::kernel).collect::<Vec<_>>(), [expected]);
+    }
+}
+
+/// A tile that was measured is taken, of bulk copies or not; the results are the same bits.
+#[test]
+fn a_measured_tile_is_taken() {
+    let conv = conv((9, 11, 32), 40, (3, 2), 1, 1, 1);
+    let (x, w) = (vec![0.5; conv.input().len()], vec![0.25; conv.weights()]);
+    let run = |table: &str| {
+        let (device, asked) = Watched::new(emulator(0));
+        let mut gpu = Gpu::new(device, Precision::Bf16).with_tiles(TileTable::parse("test", table).unwrap());
+        let y = fprop(&mut gpu, &conv, 1, &x, &w, &vec![0.0; conv.K], false);
+        (asked.try_iter().filter_map(Asked::kernel).collect::<Vec<_>>(), y)
+    };
+    let (formula, y) = run("tile = []");
+    assert_eq!(formula, ["conv_fprop_5_bf16_n96"]);
+    for kernel in ["conv_fprop_5_bf16_n256", "conv_fprop_4_bf16_n128", "conv_fprop_3_bf16"] {
+        let (rows, depth) = (conv.P * conv.Q, 3 * 2 * 32);
+        let (taken, same) = run(&format!(
+            "tile = [{{ gpu = \"sm_90 x 3\", precision = \"bf16\", product = \"conv_fprop\", rows = {rows}, columns = 40, \
+             depth = {depth}, parts = 1, kernel = \"{kernel}\", us = 1, formula_us = 2, measured = \"now\" }}]"
+        ));
+        assert_eq!(taken, [kernel]);
+        assert_same_bits(kernel, &same, &y);
     }
 }

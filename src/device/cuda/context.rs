@@ -81,6 +81,14 @@ pub(super) fn open(ordinal: u32, name: String) -> Result<Arc<Context>> {
     Ok(Arc::new(context))
 }
 
+/// 13000 is CUDA 13.0.
+fn driver_version() -> Result<String, DriverError> {
+    let mut version = 0;
+    // SAFETY: the driver was loaded when the device was opened, and writes one number.
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result()?;
+    Ok(format!("CUDA {}.{}", version / 1000, version % 1000 / 10))
+}
+
 /// What it is and has.
 pub(super) fn properties(context: &Context) -> Result<Properties> {
     use sys::CUdevice_attribute as attribute;
@@ -93,6 +101,7 @@ pub(super) fn properties(context: &Context) -> Result<Properties> {
     Ok(Properties {
         name: context.name.clone(),
         model: result::device::get_name(context.device).map_err(failed)?,
+        driver: driver_version().map_err(failed)?,
         capability: (
             number(attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
             number(attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,

@@ -91,6 +91,7 @@ impl Emulator {
         let properties = Properties {
             name: "emulator".into(),
             model: "the CPU, running CUDA kernels thread by thread".into(),
+            driver: "no driver".into(),
             capability: (9, 0),
             // Small, so that a grid of a few blocks already takes several waves.
             multiprocessors: 3,

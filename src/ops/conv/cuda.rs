@@ -2,12 +2,12 @@
 
 use bytemuck::NoUninit;
 
-use super::{Conv, ConvOp};
+use super::{Conv, ConvOp, tma};
 use crate::device::{Arg, Device, Launch};
 use crate::error::Result;
 use crate::ops::Gpu;
 use crate::ops::gpu::{GpuBuf, Version, int};
-use crate::ops::product::{Divisor, Split, products, whole_tiles};
+use crate::ops::product::{Cut, Direction, Divisor, Product, ProductSize, Split, products, whole_tiles};
 
 /// kernels/include/geometry/conv.cuh.
 #[repr(C)]
@@ -49,6 +49,35 @@ pub(super) fn parity(conv: &Conv) -> (usize, usize) {
 /// Floats of one part of wgrad: dw, then db, then up to a multiple of 16 bytes.
 pub(super) fn split_pitch(conv: &Conv) -> usize {
     (conv.weights() + conv.K).next_multiple_of(4)
+}
+
+impl Conv {
+    /// The matrix product that a direction is, of `N` images.
+    pub(crate) fn product(&self, N: usize, direction: Direction) -> Product {
+        let (group_C, group_K) = (self.C / self.groups, self.K / self.groups);
+        let bulk = tma::possible(self, N, direction);
+        match direction {
+            Direction::Fprop => {
+                let depth = self.R * self.S * group_C;
+                let size = ProductSize { rows: N * self.P * self.Q, columns: group_K, depth, parts: self.groups };
+                Product { kernels: products!("conv_fprop"), size, cut: None, bulk }
+            }
+            Direction::Dgrad => {
+                let (parity_H, parity_W) = parity(self);
+                let taps = self.R.div_ceil(self.stride) * self.S.div_ceil(self.stride);
+                let parts = self.stride * self.stride * self.groups;
+                let (rows, depth) = (N * parity_H * parity_W, taps * group_K);
+                let size = ProductSize { rows, columns: group_C, depth, parts };
+                Product { kernels: products!("conv_dgrad"), size, cut: None, bulk }
+            }
+            Direction::Wgrad => {
+                let (columns, depth) = (self.weights() / self.K, N * self.P * self.Q);
+                let size = ProductSize { rows: group_K, columns, depth, parts: self.groups };
+                // Two blocks hide each other's waits for memory.
+                Product { kernels: products!("conv_wgrad"), size, cut: Some(Cut { blocks: 2, fills: true }), bulk }
+            }
+        }
+    }
 }
 
 impl Geometry {
@@ -106,25 +135,24 @@ impl<D: Device> ConvOp for Gpu<D> {
         y: &mut Self::Buf, // (N, P, Q, K)
     ) -> Result<()> {
         const OP: &str = "conv_fprop";
-        if self.fprop_by_tma(conv, N, [x, w, bias], relu, y)? {
-            return Ok(());
-        }
-        let geometry = Geometry::new(OP, conv, N, relu, Split::ONE)?;
-        let kernels = products!("conv_fprop");
-        let (pixels, filters) = (N * conv.P * conv.Q, conv.K / conv.groups);
-        let launch = match self.version {
-            Version::Naive => Launch::elementwise(kernels.naive, pixels * conv.K, 256)?,
-            Version::Portable | Version::Gathering | Version::Fast => {
-                let tiling = self.tiling(&kernels, pixels, filters, conv.groups);
-                self.product(&tiling, pixels, filters, 1, conv.groups)?
+        let product = conv.product(N, Direction::Fprop);
+        let outputs = N * conv.output().len();
+        let launch = if self.version == Version::Naive {
+            Launch::elementwise(product.kernels.naive, outputs, 256)?
+        } else {
+            let tiling = self.tiling(&product)?;
+            if tiling.bulk {
+                return self.fprop_by_tma(conv, N, &tiling, [x, w, bias], relu, y);
             }
+            self.product(&tiling, product.size, 1, conv.groups)?
         };
+        let geometry = Geometry::new(OP, conv, N, relu, Split::ONE)?;
         let args = [
             Arg::geometry(&geometry),
             x.read(OP, "x", N * conv.input().len())?,
             w.read_rounded(OP, "w", conv.weights())?,
             bias.read(OP, "bias", conv.K)?,
-            y.write(OP, "y", pixels * conv.K)?,
+            y.write(OP, "y", outputs)?,
         ];
         self.device.launch(&launch, &args)
     }
@@ -138,20 +166,17 @@ impl<D: Device> ConvOp for Gpu<D> {
         dx: &mut Self::Buf, // (N, H, W, C)
     ) -> Result<()> {
         const OP: &str = "conv_dgrad";
-        if self.dgrad_by_tma(conv, N, [dy, w], dx)? {
-            return Ok(());
-        }
-        let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
-        let kernels = products!("conv_dgrad");
-        let (parity_H, parity_W) = parity(conv);
-        let (pixels, channels, parities) = (N * parity_H * parity_W, conv.C / conv.groups, conv.stride * conv.stride);
-        let launch = match self.version {
-            Version::Naive => Launch::elementwise(kernels.naive, N * conv.input().len(), 256)?,
-            Version::Portable | Version::Gathering | Version::Fast => {
-                let tiling = self.tiling(&kernels, pixels, channels, parities * conv.groups);
-                self.product(&tiling, pixels, channels, parities, conv.groups)?
+        let product = conv.product(N, Direction::Dgrad);
+        let launch = if self.version == Version::Naive {
+            Launch::elementwise(product.kernels.naive, N * conv.input().len(), 256)?
+        } else {
+            let tiling = self.tiling(&product)?;
+            if tiling.bulk {
+                return self.dgrad_by_tma(conv, N, &tiling, [dy, w], dx);
             }
+            self.product(&tiling, product.size, conv.stride * conv.stride, conv.groups)?
         };
+        let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
         let args = [
             Arg::geometry(&geometry),
             dy.read(OP, "dy", N * conv.output().len())?,
@@ -171,26 +196,23 @@ impl<D: Device> ConvOp for Gpu<D> {
         dbias: &mut Self::Buf, // (K)
     ) -> Result<()> {
         const OP: &str = "conv_wgrad";
-        if self.wgrad_by_tma(conv, N, [x, dy], dw, dbias)? {
-            return Ok(());
+        let product = conv.product(N, Direction::Wgrad);
+        let tiling = self.tiling(&product)?;
+        if tiling.bulk {
+            return self.wgrad_by_tma(conv, N, &tiling, [x, dy], dw, dbias);
         }
-        let kernels = products!("conv_wgrad");
         let x = x.read(OP, "x", N * conv.input().len())?;
         let dy = dy.read(OP, "dy", N * conv.output().len())?;
-        let (filters, filter) = (conv.K / conv.groups, conv.weights() / conv.K);
         let results = conv.weights() + conv.K;
         if self.version == Version::Naive {
             let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
             let (dw, dbias) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
-            let launch = Launch::elementwise(kernels.naive, results, 256)?;
+            let launch = Launch::elementwise(product.kernels.naive, results, 256)?;
             return self.device.launch(&launch, &[Arg::geometry(&geometry), x, dy, dw, dbias]);
         }
-        // The sum is cut until the GPU is full, whatever the tile.
-        let tiling = self.tiling(&kernels, filters, filter, self.device.properties().multiprocessors as usize);
-        // Two blocks hide each other's waits for memory.
-        let split = self.split(&tiling, conv.groups * tiling.blocks(filters, filter), N * conv.P * conv.Q, 2);
+        let split = tiling.split;
         let geometry = Geometry::new(OP, conv, N, false, split)?;
-        let product = self.product(&tiling, filters, filter, split.splits, conv.groups)?;
+        let product = self.product(&tiling, product.size, split.splits, conv.groups)?;
         let sums = self.workspace.room(&self.device, split.bytes(split_pitch(conv)))?;
         let (dw_out, dbias_out) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
         self.device.launch(&product, &[Arg::geometry(&geometry), x, dy, dw_out, dbias_out, Arg::output(sums)])?;

@@ -10,9 +10,9 @@ use super::Conv;
 use super::cuda::{Geometry, parity, split_pitch};
 use crate::device::tensor_map::{Element, TensorMap, Window};
 use crate::device::{Arg, Device, Launch};
-use crate::error::Result;
-use crate::ops::gpu::{GpuBuf, Version, int};
-use crate::ops::product::{Split, by_width};
+use crate::error::{Error, Result};
+use crate::ops::gpu::{GpuBuf, int};
+use crate::ops::product::{Bulk, Direction, Split, Tiling, store_columns};
 use crate::ops::waves::Waves;
 use crate::ops::{Gpu, Precision};
 
@@ -38,6 +38,8 @@ type Operands<'a, D, const COUNT: usize> = [&'a GpuBuf<<D as Device>::Buffer>; C
 /// Rows of a tile, and bytes of depth of a line in a stage.
 const ROWS: usize = 128;
 const STAGE_DEPTH: usize = 128;
+/// Maps of parities that a kernel takes.
+const MOST_PARITIES: usize = 4;
 
 /// A convolution's shape as bulk copies see it.
 struct Shape<'a> {
@@ -129,6 +131,12 @@ impl Shape<'_> {
         }
     }
 
+    /// Stages of so many taps of `channels`.
+    fn steps(&self, taps: usize, channels: usize) -> usize {
+        let piece = self.piece(channels);
+        (taps * channels.div_ceil(piece) * self.bytes(piece)).div_ceil(STAGE_DEPTH)
+    }
+
     /// Whether a tap's channels come in pieces that end where a group does.
     fn pieces_fit(&self, channels: usize) -> bool {
         let of_group = channels / self.conv.groups;
@@ -136,17 +144,85 @@ impl Shape<'_> {
     }
 }
 
-/// Columns that leave a block at once: kStoreColumns of kernels/include/product/multiply_tma.cuh.
-fn store_columns(width: usize) -> usize {
-    if width.is_multiple_of(64) { 64 } else { 32 }
+/// What one direction copies, in tiles of some width.
+struct Fprop {
+    windows: TensorMap,
+    filters: TensorMap,
+    /// Of y, in bf16.
+    boxes: TensorMap,
 }
 
-fn launch(kernel: &'static str, width: usize, units: usize, multiprocessors: usize) -> Launch {
-    let stages = if width <= 128 { 6 } else { 4 };
-    let stage = (ROWS + width.next_multiple_of(64)) * STAGE_DEPTH;
-    let results = 4 * 64 * store_columns(width) * 2;
-    let blocks = units.min(multiprocessors) as u32;
-    Launch { kernel, grid: [blocks, 1, 1], block: [384, 1, 1], shared: stages * stage + results }
+struct Dgrad {
+    /// Pixels of dy for each parity, again from the first where there are fewer than four.
+    parities: Vec<TensorMap>,
+    filters: TensorMap,
+}
+
+struct Wgrad {
+    windows: TensorMap,
+    rows: TensorMap,
+    piece: usize,
+}
+
+/// What hardware can copy, `None` where it cannot.
+impl Shape<'_> {
+    fn fprop(&self, width: usize) -> Option<Fprop> {
+        let conv = self.conv;
+        let of_group = conv.C / conv.groups;
+        let piece = self.piece(of_group);
+        let windows = self.windows(piece, ROWS);
+        let filters = self.filters(conv.K, of_group, piece, width);
+        let boxes = self.rows(self.N * conv.P * conv.Q, conv.K, store_columns(width));
+        let can = self.pieces_fit(conv.C) && fit(&[&windows, &filters]);
+        (can && (self.element != Element::Bf16 || fit(&[&boxes]))).then_some(Fprop { windows, filters, boxes })
+    }
+
+    fn dgrad(&self, width: usize) -> Option<Dgrad> {
+        let conv = self.conv;
+        let (of_group, K, parities) = (conv.C / conv.groups, conv.K / conv.groups, conv.stride * conv.stride);
+        if parities > MOST_PARITIES {
+            return None;
+        }
+        let piece = self.piece(K);
+        let parities: Vec<TensorMap> = (0..MOST_PARITIES).map(|i| self.parity(i % parities)).collect();
+        let filters = match self.element {
+            Element::Bf16 => self.filters(conv.K, of_group, 64, piece),
+            Element::F32 | Element::Tf32 => self.filters(conv.C, K, piece, width),
+        };
+        let rows = self.bytes(of_group).is_multiple_of(16);
+        let can = self.pieces_fit(conv.K) && rows && fit(&parities.iter().chain([&filters]).collect::<Vec<_>>());
+        can.then_some(Dgrad { parities, filters })
+    }
+
+    fn wgrad(&self, width: usize) -> Option<Wgrad> {
+        let conv = self.conv;
+        let of_group = conv.C / conv.groups;
+        if self.element != Element::Bf16 || !of_group.is_multiple_of(32) {
+            return None;
+        }
+        let piece = if of_group.is_multiple_of(64) && width.is_multiple_of(64) { 64 } else { 32 };
+        let (windows, rows) = (self.windows(piece, 64), self.rows(self.N * conv.P * conv.Q, conv.K, 64));
+        fit(&[&windows, &rows]).then_some(Wgrad { windows, rows, piece })
+    }
+}
+
+/// Whether hardware can copy by all of them.
+fn fit(maps: &[&TensorMap]) -> bool {
+    maps.iter().all(|map| map.check().is_ok())
+}
+
+/// What of a direction bulk copies can do. Which tile it is makes no difference to that.
+pub(super) fn possible(conv: &Conv, N: usize, direction: Direction) -> Bulk {
+    let can = |element| {
+        let shape = Shape { conv, N, element };
+        match direction {
+            Direction::Fprop => shape.fprop(96).is_some(),
+            Direction::Dgrad => shape.dgrad(96).is_some(),
+            Direction::Wgrad => shape.wgrad(96).is_some(),
+        }
+    };
+    let alike = direction != Direction::Dgrad || conv.stride == 1;
+    Bulk { tf32: can(Element::Tf32), bf16: can(Element::Bf16), alike }
 }
 
 impl Tiles {
@@ -166,22 +242,7 @@ impl Tiles {
     }
 }
 
-/// Whether hardware can copy by all of them.
-fn fits(maps: &[&TensorMap]) -> bool {
-    maps.iter().all(|map| map.check().is_ok())
-}
-
 impl<D: Device> Gpu<D> {
-    /// The kernels of one direction by bulk copies, if this backend has them.
-    fn by_tma(&self, bf16: &[&'static str; 4], tf32: Option<&[&'static str; 4]>) -> Option<[&'static str; 4]> {
-        let kernels = match self.precision {
-            Precision::F32 => None,
-            Precision::Tf32 => tf32.copied(),
-            Precision::Bf16 => Some(*bf16),
-        }?;
-        (self.version == Version::Fast && self.device.has(kernels[0])).then_some(kernels)
-    }
-
     fn shape<'a>(&self, conv: &'a Conv, N: usize) -> Shape<'a> {
         let element = if self.precision == Precision::Bf16 { Element::Bf16 } else { Element::Tf32 };
         Shape { conv, N, element }
@@ -190,97 +251,70 @@ impl<D: Device> Gpu<D> {
     fn multiprocessors(&self) -> usize {
         self.device.properties().multiprocessors as usize
     }
-}
 
-impl<D: Device> Gpu<D> {
-    /// y by bulk copies; false if they cannot.
+    /// y, in tiles that bulk copies can fill.
     pub(super) fn fprop_by_tma(
         &mut self,
         conv: &Conv,
         N: usize,
+        tiling: &Tiling,
         [x, w, bias]: Operands<'_, D, 3>, // (N, H, W, C), (K, R, S, C/groups), (K)
         relu: bool,
         y: &mut GpuBuf<D::Buffer>, // (N, P, Q, K)
-    ) -> Result<bool> {
+    ) -> Result<()> {
         const OP: &str = "conv_fprop";
-        let kernels = self.by_tma(&by_width!("conv_fprop_5_bf16"), Some(&by_width!("conv_fprop_5_tf32")));
-        let (Some(kernels), shape) = (kernels, self.shape(conv, N)) else { return Ok(false) };
-        let (pixels, of_group) = (N * conv.P * conv.Q, conv.C / conv.groups);
+        let (shape, multiprocessors) = (self.shape(conv, N), self.multiprocessors());
+        let Some(Fprop { windows, filters, boxes }) = shape.fprop(tiling.columns) else { return cannot(OP, conv) };
+        let of_group = conv.C / conv.groups;
         let piece = shape.piece(of_group);
-        let steps = (conv.R * conv.S * of_group.div_ceil(piece) * shape.bytes(piece)).div_ceil(STAGE_DEPTH);
-        let waves = Waves::best(pixels, conv.K / conv.groups, conv.groups, steps, self.multiprocessors());
-        let windows = shape.windows(piece, ROWS);
-        let filters = shape.filters(conv.K, of_group, piece, waves.width);
-        let boxes = shape.rows(pixels, conv.K, store_columns(waves.width));
-        let bf16 = self.precision == Precision::Bf16;
-        if !shape.pieces_fit(conv.C) || !fits(&[&windows, &filters]) || bf16 && !fits(&[&boxes]) {
-            return Ok(false);
-        }
+        let size = conv.product(N, Direction::Fprop).size;
+        let steps = shape.steps(conv.R * conv.S, of_group);
+        let waves = Waves::new(tiling.columns, &size).cut_last(steps, multiprocessors);
         let geometry = Geometry::new(OP, conv, N, relu, Split::ONE)?;
         let tiles = Tiles::new(OP, &waves, piece, of_group)?;
-        let launch = launch(kernels[waves.index], waves.width, waves.units(), self.multiprocessors());
+        let (bf16, len) = (self.precision == Precision::Bf16, N * conv.output().len());
         let sums = self.workspace.room(&self.device, waves.bytes())?;
-        let mut args = vec![
+        let args = [
             Arg::geometry(&geometry),
             Arg::geometry(&tiles),
             x.read_boxes(OP, "x", N * conv.input().len(), &windows)?,
             w.read_boxes(OP, "w", conv.weights(), &filters)?,
             bias.read(OP, "bias", conv.K)?,
+            if bf16 { y.write_boxes(OP, "y", len, &boxes)? } else { y.write(OP, "y", len)? },
+            Arg::output(sums),
         ];
-        let len = pixels * conv.K;
-        args.push(if bf16 { y.write_boxes(OP, "y", len, &boxes)? } else { y.write(OP, "y", len)? });
-        args.push(Arg::output(sums));
-        self.device.launch(&launch, &args)?;
+        self.device.launch(&tiling.launch_staying(waves.units(), multiprocessors), &args)?;
         if waves.split.splits == 1 {
-            return Ok(true);
+            return Ok(());
         }
         let kernel = if bf16 { "conv_fprop_sum_5_bf16" } else { "conv_fprop_sum_5_f32" };
         let launch = Launch::elementwise(kernel, waves.cut_elements(), 256)?;
         let (bias, y) = (bias.read(OP, "bias", conv.K)?, y.write(OP, "y", len)?);
         let args = [Arg::geometry(&geometry), Arg::geometry(&tiles), Arg::input(sums), bias, y];
-        self.device.launch(&launch, &args)?;
-        Ok(true)
+        self.device.launch(&launch, &args)
     }
 
-    /// dx by bulk copies; false if they cannot.
+    /// dx, in tiles that bulk copies can fill.
     pub(super) fn dgrad_by_tma(
         &mut self,
         conv: &Conv,
         N: usize,
+        tiling: &Tiling,
         [dy, w]: Operands<'_, D, 2>, // (N, P, Q, K), (K, R, S, C/groups)
         dx: &mut GpuBuf<D::Buffer>,  // (N, H, W, C)
-    ) -> Result<bool> {
+    ) -> Result<()> {
         const OP: &str = "conv_dgrad";
-        let kernels = self.by_tma(&by_width!("conv_dgrad_5_bf16"), Some(&by_width!("conv_dgrad_5_tf32")));
-        let (Some(kernels), shape) = (kernels, self.shape(conv, N)) else { return Ok(false) };
-        let parities = conv.stride * conv.stride;
-        if parities > 4 {
-            return Ok(false);
-        }
-        let (parity_H, parity_W) = parity(conv);
-        let (pixels, of_group, K) = (N * parity_H * parity_W, conv.C / conv.groups, conv.K / conv.groups);
-        let (piece, bf16) = (shape.piece(K), self.precision == Precision::Bf16);
+        let (shape, multiprocessors) = (self.shape(conv, N), self.multiprocessors());
+        let Some(Dgrad { parities, filters }) = shape.dgrad(tiling.columns) else { return cannot(OP, conv) };
+        let K = conv.K / conv.groups;
         let taps = conv.R.div_ceil(conv.stride) * conv.S.div_ceil(conv.stride);
-        let steps = (taps * K.div_ceil(piece) * shape.bytes(piece)).div_ceil(STAGE_DEPTH);
-        let multiprocessors = self.multiprocessors();
-        let waves = if parities == 1 {
-            Waves::best(pixels, of_group, conv.groups, steps, multiprocessors)
-        } else {
-            Waves::whole(pixels, of_group, parities * conv.groups, steps, multiprocessors)
-        };
-        let maps: Vec<TensorMap> = (0..4).map(|i| shape.parity(i % parities)).collect();
-        let filters = if bf16 {
-            shape.filters(conv.K, of_group, 64, piece)
-        } else {
-            shape.filters(conv.C, K, piece, waves.width)
-        };
-        let read = maps.iter().chain([&filters]).collect::<Vec<_>>();
-        if !shape.pieces_fit(conv.K) || !fits(&read) || bf16 && !of_group.is_multiple_of(8) {
-            return Ok(false);
+        let mut waves = Waves::new(tiling.columns, &conv.product(N, Direction::Dgrad).size);
+        if conv.stride == 1 {
+            waves = waves.cut_last(shape.steps(taps, K), multiprocessors);
         }
         let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
-        let tiles = Tiles::new(OP, &waves, piece, K)?;
-        let launch = launch(kernels[waves.index], waves.width, waves.units(), multiprocessors);
+        let tiles = Tiles::new(OP, &waves, shape.piece(K), K)?;
+        let (bf16, len) = (self.precision == Precision::Bf16, N * conv.input().len());
         // The tensor cores read tf32 along the depth alone, which is k here.
         let w = if bf16 {
             w.read_boxes(OP, "w", conv.weights(), &filters)?
@@ -292,50 +326,38 @@ impl<D: Device> Gpu<D> {
             Arg::MapIn(turned, &filters)
         };
         let sums = self.workspace.room(&self.device, waves.bytes())?;
-        let len = N * conv.input().len();
         let mut args = vec![Arg::geometry(&geometry), Arg::geometry(&tiles)];
-        for map in &maps {
+        for map in &parities {
             args.push(dy.read_boxes(OP, "dy", N * conv.output().len(), map)?);
         }
         args.extend([w, dx.write(OP, "dx", len)?, Arg::output(sums)]);
-        self.device.launch(&launch, &args)?;
+        self.device.launch(&tiling.launch_staying(waves.units(), multiprocessors), &args)?;
         if waves.split.splits == 1 {
-            return Ok(true);
+            return Ok(());
         }
         let kernel = if bf16 { "conv_dgrad_sum_5_bf16" } else { "conv_dgrad_sum_5_f32" };
         let launch = Launch::elementwise(kernel, waves.cut_elements(), 256)?;
         let args = [Arg::geometry(&geometry), Arg::geometry(&tiles), Arg::input(sums), dx.write(OP, "dx", len)?];
-        self.device.launch(&launch, &args)?;
-        Ok(true)
+        self.device.launch(&launch, &args)
     }
 
-    /// dw and dbias by bulk copies, in bf16; false if they cannot.
+    /// dw and dbias, in tiles that bulk copies can fill: in bf16.
     pub(super) fn wgrad_by_tma(
         &mut self,
         conv: &Conv,
         N: usize,
+        tiling: &Tiling,
         [x, dy]: Operands<'_, D, 2>,   // (N, H, W, C), (N, P, Q, K)
         dw: &mut GpuBuf<D::Buffer>,    // (K, R, S, C/groups)
         dbias: &mut GpuBuf<D::Buffer>, // (K)
-    ) -> Result<bool> {
+    ) -> Result<()> {
         const OP: &str = "conv_wgrad";
-        let kernels = self.by_tma(&by_width!("conv_wgrad_5_bf16"), None);
-        let (Some(kernels), shape) = (kernels, self.shape(conv, N)) else { return Ok(false) };
-        let (pixels, of_group, columns) = (N * conv.P * conv.Q, conv.C / conv.groups, conv.weights() / conv.K);
-        if !of_group.is_multiple_of(32) {
-            return Ok(false);
-        }
-        let multiprocessors = self.multiprocessors();
-        let waves = Waves::through(conv.K / conv.groups, columns, conv.groups, pixels.div_ceil(64), multiprocessors);
-        let piece = if of_group.is_multiple_of(64) && waves.width.is_multiple_of(64) { 64 } else { 32 };
-        let (windows, rows) = (shape.windows(piece, 64), shape.rows(pixels, conv.K, 64));
-        if !fits(&[&windows, &rows]) {
-            return Ok(false);
-        }
-        let geometry = Geometry::new(OP, conv, N, false, waves.split)?;
-        let tiles = Tiles::new(OP, &waves, piece, of_group)?;
-        let launch = launch(kernels[waves.index], waves.width, waves.units(), multiprocessors);
-        let sums = self.workspace.room(&self.device, waves.split.bytes(split_pitch(conv)))?;
+        let (shape, multiprocessors) = (self.shape(conv, N), self.multiprocessors());
+        let Some(Wgrad { windows, rows, piece }) = shape.wgrad(tiling.columns) else { return cannot(OP, conv) };
+        let waves = Waves::new(tiling.columns, &conv.product(N, Direction::Wgrad).size).cut_into(tiling.split);
+        let geometry = Geometry::new(OP, conv, N, false, tiling.split)?;
+        let tiles = Tiles::new(OP, &waves, piece, conv.C / conv.groups)?;
+        let sums = self.workspace.room(&self.device, tiling.split.bytes(split_pitch(conv)))?;
         let args = [
             Arg::geometry(&geometry),
             Arg::geometry(&tiles),
@@ -345,8 +367,11 @@ impl<D: Device> Gpu<D> {
             dbias.write(OP, "dbias", conv.K)?,
             Arg::output(sums),
         ];
-        self.device.launch(&launch, &args)?;
-        self.sum_wgrad(&geometry, conv, dw, dbias)?;
-        Ok(true)
+        self.device.launch(&tiling.launch_staying(waves.units(), multiprocessors), &args)?;
+        self.sum_wgrad(&geometry, conv, dw, dbias)
     }
+}
+
+fn cannot<T>(op: &'static str, conv: &Conv) -> Result<T> {
+    Err(Error::shape(op, format!("bulk copies cannot do {conv:?}: a tile was chosen that they fill")))
 }

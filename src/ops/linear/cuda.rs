@@ -7,11 +7,11 @@ use crate::device::{Arg, Device, Launch};
 use crate::error::Result;
 use crate::ops::Gpu;
 use crate::ops::gpu::{Version, int, versions};
-use crate::ops::product::{Split, products, whole_tiles};
+use crate::ops::product::{Bulk, Cut, Direction, Product, ProductSize, Split, products, whole_tiles};
 
 /// A batch gives few tiles of outputs, each a long sum: blocks wanted for a multiprocessor. One
 /// keeps its copies from memory going; each more writes all outputs once more.
-const BLOCKS: usize = 1;
+const CUT: Cut = Cut { blocks: 1, fills: false };
 
 /// kernels/include/geometry/linear.cuh.
 #[repr(C)]
@@ -23,6 +23,34 @@ struct Geometry {
     relu: i32,
     splits: i32,
     split_steps: i32,
+}
+
+impl Linear {
+    /// The matrix product that a direction is, of `N` images.
+    pub(crate) fn product(&self, N: usize, direction: Direction) -> Product {
+        let Linear { inputs, outputs } = *self;
+        let size = |rows, columns, depth| ProductSize { rows, columns, depth, parts: 1 };
+        match direction {
+            Direction::Fprop => Product {
+                kernels: products!("linear_fprop"),
+                size: size(N, outputs, inputs),
+                cut: Some(CUT),
+                bulk: Bulk::default(),
+            },
+            Direction::Dgrad => Product {
+                kernels: products!("linear_dgrad"),
+                size: size(N, inputs, outputs),
+                cut: Some(CUT),
+                bulk: Bulk::default(),
+            },
+            Direction::Wgrad => Product {
+                kernels: products!("linear_wgrad"),
+                size: size(outputs, inputs, N),
+                cut: None,
+                bulk: Bulk::default(),
+            },
+        }
+    }
 }
 
 impl Geometry {
@@ -52,19 +80,19 @@ impl<D: Device> LinearOp for Gpu<D> {
     ) -> Result<()> {
         const OP: &str = "linear_fprop";
         let outputs = N * linear.outputs;
-        let kernels = products!("linear_fprop");
-        let tiling = self.tiling(&kernels, N, linear.outputs, 1);
-        let split = self.split(&tiling, tiling.blocks(N, linear.outputs), linear.inputs, BLOCKS);
+        let product = linear.product(N, Direction::Fprop);
+        let tiling = self.tiling(&product)?;
+        let split = tiling.split;
         let geometry = Geometry::new(OP, linear, N, relu, split)?;
         let x = x.read(OP, "x", N * linear.inputs)?;
         let w = w.read_rounded(OP, "w", linear.weights())?;
         let bias = || bias.read(OP, "bias", linear.outputs);
         if self.version == Version::Naive {
-            let naive = Launch::elementwise(kernels.naive, outputs, 256)?;
+            let naive = Launch::elementwise(product.kernels.naive, outputs, 256)?;
             return self.device.launch(&naive, &[Arg::geometry(&geometry), x, w, bias()?, y.write(OP, "y", outputs)?]);
         }
         let sum = Launch::elementwise(self.choose(versions!("linear_fprop_sum")), outputs, 256)?;
-        let product = self.product(&tiling, N, linear.outputs, split.splits, 1)?;
+        let product = self.product(&tiling, product.size, split.splits, 1)?;
         let sums = self.workspace.room(&self.device, split.bytes(outputs))?;
         let to = y.write(OP, "y", outputs)?;
         self.device.launch(&product, &[Arg::geometry(&geometry), x, w, bias()?, to, Arg::output(sums)])?;
@@ -85,18 +113,18 @@ impl<D: Device> LinearOp for Gpu<D> {
     ) -> Result<()> {
         const OP: &str = "linear_dgrad";
         let inputs = N * linear.inputs;
-        let kernels = products!("linear_dgrad");
-        let tiling = self.tiling(&kernels, N, linear.inputs, 1);
-        let split = self.split(&tiling, tiling.blocks(N, linear.inputs), linear.outputs, BLOCKS);
+        let product = linear.product(N, Direction::Dgrad);
+        let tiling = self.tiling(&product)?;
+        let split = tiling.split;
         let geometry = Geometry::new(OP, linear, N, false, split)?;
         let dy = dy.read(OP, "dy", N * linear.outputs)?;
         let w = w.read_rounded(OP, "w", linear.weights())?;
         if self.version == Version::Naive {
-            let naive = Launch::elementwise(kernels.naive, inputs, 256)?;
+            let naive = Launch::elementwise(product.kernels.naive, inputs, 256)?;
             return self.device.launch(&naive, &[Arg::geometry(&geometry), dy, w, dx.write(OP, "dx", inputs)?]);
         }
         let sum = Launch::elementwise(self.choose(versions!("linear_dgrad_sum")), inputs, 256)?;
-        let product = self.product(&tiling, N, linear.inputs, split.splits, 1)?;
+        let product = self.product(&tiling, product.size, split.splits, 1)?;
         let sums = self.workspace.room(&self.device, split.bytes(inputs))?;
         let to = dx.write(OP, "dx", inputs)?;
         self.device.launch(&product, &[Arg::geometry(&geometry), dy, w, to, Arg::output(sums)])?;
@@ -116,13 +144,12 @@ impl<D: Device> LinearOp for Gpu<D> {
         dbias: &mut Self::Buf, // (out)
     ) -> Result<()> {
         const OP: &str = "linear_wgrad";
-        let kernels = products!("linear_wgrad");
+        let product = linear.product(N, Direction::Wgrad);
         let geometry = Geometry::new(OP, linear, N, false, Split::ONE)?;
         let launch = match self.version {
-            Version::Naive => Launch::elementwise(kernels.naive, linear.weights(), 256)?,
+            Version::Naive => Launch::elementwise(product.kernels.naive, linear.weights(), 256)?,
             Version::Portable | Version::Gathering | Version::Fast => {
-                let tiling = self.tiling(&kernels, linear.outputs, linear.inputs, 1);
-                self.product(&tiling, linear.outputs, linear.inputs, 1, 1)?
+                self.product(&self.tiling(&product)?, product.size, 1, 1)?
             }
         };
         let args = [

@@ -2,6 +2,7 @@
 
 mod convs;
 mod step;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,15 @@ enum What {
     /// take turns so that the cache does not answer.
     #[command(after_help = "Example: zfnet bench convs --device cuda:0 --precision bf16 --batch 128")]
     Convs(convs::Args),
+    /// Every kernel that could compute a layer's matrix products, and which of them to take.
+    ///
+    /// Of the convolutions and linear layers in all directions. Candidates are verified, on one image
+    /// against the CPU and on the whole batch against each other, then launched in turns; the table of
+    /// tiles in src/ops/tile_table.toml is made of what this finds, GPU by GPU and batch by batch.
+    #[command(
+        after_help = "Example: zfnet bench tune --preset zfnet --batch 128 --device cuda:0 --precision bf16 --steps 50 --write src/ops/tile_table.toml"
+    )]
+    Tune(tune::Args),
 }
 
 #[derive(clap::Args)]
@@ -76,6 +86,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Step(args) => step::run(args)?,
         What::Convs(args) => convs::run(args)?,
+        What::Tune(args) => tune::run(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

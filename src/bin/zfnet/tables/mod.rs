@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use zfnet::data::packed::Dataset;
 use zfnet::error::{Error, Result};
-use zfnet::net::section::Place;
 use zfnet::paper::comparison::Comparison;
 use zfnet::paper::net::Scale;
 use zfnet::paper::runs::Series;
 use zfnet::paper::table::{self, Table};
 use zfnet::paper::transfer::{self as paper, TransferTable, check_sets};
+use zfnet::section::Place;
 use zfnet::train::evaluate::TestCrops;
 use zfnet::train::replace::replace_file;
 use zfnet::train::{Recipe, TrainEdit};
