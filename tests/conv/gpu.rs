@@ -69,6 +69,10 @@ fn equals_six_loops(gpu: &mut Gpu<impl Device>) {
         (conv((5, 8, 10), 6, (3, 3), 1, 0, 2), 1),
         // Vectors in dy but not in x; in f32 but not in bf16.
         (conv((6, 5, 12), 8, (2, 3), 1, 1, 1), 3),
+        // Half vectors of bf16 in all operands, filters beyond a tile; of f32; and in groups.
+        (conv((6, 9, 4), 132, (3, 3), 2, 1, 1), 1),
+        (conv((5, 7, 6), 10, (3, 1), 1, 0, 1), 2),
+        (conv((4, 7, 8), 24, (2, 3), 1, 1, 2), 2),
         // Sixteen parities.
         (conv((16, 19, 3), 5, (11, 11), 4, 2, 1), 1),
         (conv((3, 5, 7), 11, (1, 1), 1, 0, 1), 1),
@@ -100,7 +104,9 @@ fn check_against_six_loops(gpu: &mut Gpu<impl Device>, conv: &Conv, N: usize) {
 /// Tiles of every width: on three multiprocessors three rows of tiles are a wave, so K columns
 /// (C of dgrad's) choose the narrowest that holds them. Five and more steps: buffers are used again.
 fn every_tile_equals_six_loops(gpu: &mut Gpu<impl Device>) {
-    for (C, K) in [(72, 96), (8, 128), (8, 190), (8, 250), (190, 8)] {
+    // In vectors, element by element, and in half vectors.
+    let vectors = [(72, 96), (8, 128), (8, 190), (8, 250), (190, 8)];
+    for (C, K) in vectors.into_iter().chain([(68, 92), (4, 124), (4, 188), (4, 252), (188, 4)]) {
         let (conv, N) = (conv((16, 19, C), K, (2, 2), 1, 0, 1), 1);
         let expected = SixLoops::new(&conv, N);
         let [x, w, bias, dy] = [&expected.x, &expected.w, &expected.bias, &expected.dy].map(|v| cast::<f64, f32>(v));

@@ -59,7 +59,7 @@ struct FpropImage {
   const Conv& conv;
   int lines, depths;
   const T* data;  // (N, H, W, C) from the group's first channel on
-  bool wide;
+  int together;
 
   __device__ __forceinline__ Line line(int i) const { return window(conv, data, i); }
   __device__ __forceinline__ Depth depth(int d) const { return tap(conv, d); }
@@ -86,7 +86,7 @@ struct WgradImage {
   const Conv& conv;
   int lines, depths;
   const T* data;  // (N, H, W, C) from the group's first channel on
-  bool wide;
+  int together;
 
   __device__ __forceinline__ Line line(int i) const { return tap(conv, i); }
   __device__ __forceinline__ Depth depth(int d) const { return window(conv, data, d); }
@@ -157,7 +157,7 @@ struct DgradImage {
   Parities parity;
   int lines, depths;
   const T* data;  // (N, P, Q, K) from the group's first channel on
-  bool wide;
+  int together;
 
   __device__ __forceinline__ Line line(int row) const {
     if (row >= lines) return {data, -kOutside, 0};
@@ -187,7 +187,7 @@ struct DgradFilter {
   Parities parity;
   int lines, depths;
   const T* data;  // (K/groups, R, S, C/groups)
-  bool wide;
+  int together;
 
   __device__ __forceinline__ Line line(int c) const { return c < lines ? data + c : nullptr; }
   __device__ __forceinline__ Depth depth(int d) const {

@@ -12,7 +12,7 @@
 
 constexpr int kWgmmaThreads = 384, kWarpgroup = 128, kWgmmaStages = 4;
 // Registers of a thread that gathers, and of one that multiplies: 168 each at the launch.
-constexpr int kGathering = 104, kMultiplying = 200;
+constexpr int kGathering = 120, kMultiplying = 192;
 
 template <int N, bool a_across, bool b_across>
 struct WgmmaStage {
