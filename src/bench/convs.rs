@@ -3,7 +3,9 @@
 //! Each is verified before it is timed: on one image against the CPU, and the rival's result on
 //! the whole batch against ours. Timed are launches in a row, without the host, on operands that
 //! take turns so that no cache answers for memory. Both sides get the same operands in the
-//! same layout and precision; the rival chooses its fastest algorithm by its own search.
+//! same layout and precision, but that images, the input of the first layer, lie as the input stage
+//! leaves them to us (padded pixels) and without padding for the rival, which chooses its fastest algorithm
+//! by its own search.
 
 use std::fmt;
 
@@ -158,7 +160,7 @@ pub fn measure<D: Device>(
     let mut times = vec![];
     for (i, layer) in plan.layers.iter().enumerate() {
         let LayerOp::Conv { conv, .. } = &layer.op else { continue };
-        let mut bench = Bench::new(gpu, conv, batch)?;
+        let mut bench = Bench::new(gpu, conv, batch, i == 0 && conv.groups == 1)?;
         bench.verify(gpu, &layer.name)?;
         for direction in Direction::ALL.into_iter().filter(|d| i > 0 || *d != Direction::Dgrad) {
             let cost = Cost::conv(conv, batch);
@@ -179,6 +181,8 @@ pub fn measure<D: Device>(
 struct Bench<B: Storage> {
     conv: Conv,
     N: usize,
+    /// Whether the inputs are images: see [`Storage::alloc_images`].
+    of_images: bool,
     /// Inputs and outputs that take turns.
     sets: Vec<(B::Buf, B::Buf)>, // (N, H, W, C), (N, P, Q, K)
     w: B::Buf,    // (K, R, S, C/g)
@@ -188,17 +192,19 @@ struct Bench<B: Storage> {
 }
 
 impl<D: Device> Bench<Gpu<D>> {
-    fn new(gpu: &mut Gpu<D>, conv: &Conv, N: usize) -> Result<Self> {
+    fn new(gpu: &mut Gpu<D>, conv: &Conv, N: usize, of_images: bool) -> Result<Self> {
         let (inputs, outputs) = (N * conv.input().len(), N * conv.output().len());
         let bytes = (inputs + outputs) * gpu.element_bytes(Role::Activation);
         let mut sets = vec![];
         for set in 0..(ROTATED / bytes).clamp(1, 4) as u32 {
-            let x = filled(gpu, Role::Activation, &pattern(2 * set, inputs))?;
+            let x = pattern(2 * set, inputs);
+            let x = if of_images { images(gpu, N, conv, &x)? } else { filled(gpu, Role::Activation, &x)? };
             sets.push((x, filled(gpu, Role::Activation, &pattern(2 * set + 1, outputs))?));
         }
         Ok(Bench {
             conv: *conv,
             N,
+            of_images,
             sets,
             w: filled(gpu, Role::Weight, &pattern(100, conv.weights()))?,
             bias: gpu.alloc(Role::Full, conv.K)?,
@@ -306,12 +312,21 @@ impl<D: Device> Bench<Gpu<D>> {
         let dw = gpu.alloc(Role::Activation, conv.weights())?;
         let filters = if direction == Direction::Wgrad { &dw } else { &w };
         let algorithm = rival.prepare(gpu, &conv, N, direction)?;
-        let operands = |(x, y): &(GpuBuf<D::Buffer>, GpuBuf<D::Buffer>)| Operands {
-            x: x.addresses()[0],
-            w: filters.addresses()[0],
-            y: y.addresses()[0],
-        };
-        rival.run(operands(&self.sets[0]))?;
+        let mut unpadded = vec![];
+        for set in (0..self.sets.len() as u32).filter(|_| self.of_images) {
+            unpadded.push(filled(gpu, Role::Activation, &pattern(2 * set, N * conv.input().len()))?);
+        }
+        let addresses: Vec<Operands> = self
+            .sets
+            .iter()
+            .enumerate()
+            .map(|(set, (x, y))| Operands {
+                x: unpadded.get(set).unwrap_or(x).addresses()[0],
+                w: filters.addresses()[0],
+                y: y.addresses()[0],
+            })
+            .collect();
+        rival.run(addresses[0])?;
         let theirs = match direction {
             Direction::Wgrad => {
                 let mut values = vec![0.0; conv.weights()];
@@ -321,9 +336,8 @@ impl<D: Device> Bench<Gpu<D>> {
             _ => self.result(gpu, direction, N)?,
         };
         agree(gpu, &format!("{layer} {direction}, {algorithm}"), &ours, &theirs)?;
-        let sets = &self.sets;
-        let seconds = timed(gpu, runs, |_, turn| rival.run(operands(&sets[turn % sets.len()])))?;
-        gpu.synchronise()?; // Before `w` and `dw` go.
+        let seconds = timed(gpu, runs, |_, turn| rival.run(addresses[turn % addresses.len()]))?;
+        gpu.synchronise()?; // Before `w`, `dw` and `unpadded` go.
         Ok(RivalTime { algorithm, seconds })
     }
 }
@@ -379,6 +393,13 @@ fn pattern(lane: u32, len: usize) -> Vec<f32> {
 
 fn filled<D: Device>(gpu: &mut Gpu<D>, role: Role, values: &[f32]) -> Result<GpuBuf<D::Buffer>> {
     let mut buffer = gpu.alloc(role, values.len())?;
+    gpu.upload(values, &mut buffer)?;
+    Ok(buffer)
+}
+
+/// `N` images that a convolution reads, as the input stage leaves them.
+fn images<D: Device>(gpu: &mut Gpu<D>, N: usize, conv: &Conv, values: &[f32]) -> Result<GpuBuf<D::Buffer>> {
+    let mut buffer = gpu.alloc_images(N, conv.input())?;
     gpu.upload(values, &mut buffer)?;
     Ok(buffer)
 }

@@ -186,7 +186,7 @@ struct DgradFilter {
   const Conv& conv;
   Parities parity;
   int lines, depths;
-  const T* data;  // (K/groups, R, S, C/groups)
+  const T* data;  // (K/groups, R, S, C/groups), filter_pitch from one filter to the next
   int together;
 
   __device__ __forceinline__ Line line(int c) const { return c < lines ? data + c : nullptr; }
@@ -194,7 +194,7 @@ struct DgradFilter {
     if (d >= depths) return -1;
     const ParityTap tap = parity_tap(conv, parity, d);
     const int r = parity.h.first_tap + tap.r * conv.stride, s = parity.w.first_tap + tap.s * conv.stride;
-    return ((tap.k * conv.R + r) * conv.S + s) * conv.group_C;
+    return tap.k * conv.filter_pitch + (r * conv.S + s) * conv.group_C;
   }
   __device__ __forceinline__ void next(Depth& depth, int d) const { depth = this->depth(d); }
   __device__ __forceinline__ const T* at(Line line, Depth depth) const {

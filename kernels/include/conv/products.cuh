@@ -12,7 +12,9 @@ __device__ __forceinline__ void conv_fprop(const Conv& conv, const T* __restrict
   const int group = blockIdx.z, k0 = group * conv.group_K;
   const int pixels = conv.N * conv.by_PQ.value, depths = conv.R * conv.by_SC.value;
   const FpropImage<T> a{conv, pixels, depths, x + group * conv.group_C, together<T>(conv.group_C)};
-  const Matrix<T, false> b{w + size_t(k0) * depths, conv.group_K, depths, depths, together<T>(depths)};
+  // Beyond the depth there are zeros up to the next filter, if anything: 16 bytes may reach into them.
+  const Matrix<T, false> b{w + size_t(k0) * conv.filter_pitch, conv.group_K, depths, conv.filter_pitch,
+                           together<T>(conv.filter_pitch)};
   const Corner at = Engine::corner(conv.group_K);
   const auto* results = Engine::product(a, b, at, 0, (depths + Engine::kStepDepth - 1) / Engine::kStepDepth, Ignore());
   if (!results) return;
@@ -29,7 +31,7 @@ __device__ __forceinline__ void conv_dgrad(const Conv& conv, const T* __restrict
   const int pixels = conv.N * conv.by_parity_HW.value, depths = parity.depths(conv);
   const int run = together<T>(conv.group_C);
   const DgradImage<T> a{conv, parity, pixels, depths, dy + k0, together<T>(conv.group_K)};
-  const DgradFilter<T> b{conv, parity, conv.group_C, depths, w + size_t(k0) * conv.R * conv.by_SC.value, run};
+  const DgradFilter<T> b{conv, parity, conv.group_C, depths, w + size_t(k0) * conv.filter_pitch, run};
   const Corner at = Engine::corner(conv.group_C);
   // Without a tap there is no step, and dx is 0.
   const int steps = (depths + Engine::kStepDepth - 1) / Engine::kStepDepth;
@@ -55,7 +57,7 @@ __device__ __forceinline__ void conv_wgrad(const Conv& conv, const T* __restrict
   const Corner at = Engine::corner(columns);
   const int step0 = split * conv.split_steps, all = (pixels + Engine::kStepDepth - 1) / Engine::kStepDepth;
   const int steps = min(conv.split_steps, all - step0);
-  if (conv.splits > 1) {
+  if (conv.split_pitch > 0) {
     dw = sums + size_t(split) * conv.split_pitch;
     dbias = dw + size_t(conv.K) * columns;
   }

@@ -4,9 +4,9 @@ use bytemuck::NoUninit;
 
 use super::{Conv, ConvOp};
 use crate::device::{Arg, Device, Launch};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::Gpu;
-use crate::ops::gpu::{GpuBuf, Version, int};
+use crate::ops::gpu::{GpuBuf, Number, Version, Workspace, int};
 use crate::ops::product::{Divisor, Split, products, whole_tiles};
 
 /// kernels/include/geometry/conv.cuh.
@@ -27,6 +27,8 @@ pub(super) struct Geometry {
     groups: i32,
     group_C: i32,
     group_K: i32,
+    filter_C: i32,
+    filter_pitch: i32,
     relu: i32,
     splits: i32,
     split_steps: i32,
@@ -51,8 +53,54 @@ pub(super) fn split_pitch(conv: &Conv) -> usize {
     (conv.weights() + conv.K).next_multiple_of(4)
 }
 
+/// A convolution as the product kernels see it: where pixels of images are padded, one of so many channels.
+pub(super) struct Laid {
+    conv: Conv,
+    /// Channels of a filter in memory.
+    filter_C: usize,
+}
+
+impl Laid {
+    /// `conv` of images whose pixels lie `pitch` elements apart.
+    fn new(op: &'static str, conv: &Conv, pitch: usize, version: Version) -> Result<Self> {
+        let padded = pitch > conv.C;
+        if padded && (conv.groups > 1 || version == Version::Naive) {
+            let Conv { C, groups, .. } = conv;
+            return Err(Error::shape(
+                op,
+                format!(
+                    "pixels of {C} channels lie {pitch} apart, which {groups} groups or naive kernels do not read: \
+                     allocate the images for activations"
+                ),
+            ));
+        }
+        Ok(Laid { conv: Conv { C: pitch, ..*conv }, ..Laid::unpadded(conv) })
+    }
+
+    pub fn unpadded(conv: &Conv) -> Self {
+        Laid { conv: *conv, filter_C: conv.C / conv.groups }
+    }
+
+    fn padded(&self) -> bool {
+        self.conv.C / self.conv.groups > self.filter_C
+    }
+
+    /// Elements from one filter to the next: a multiple of 16 bytes where a copy of them is made anyway.
+    fn filter_pitch(&self) -> usize {
+        let filter = self.conv.weights() / self.conv.K;
+        if self.padded() { filter.next_multiple_of(8) } else { filter }
+    }
+
+    /// Whether wgrad's product leaves its results in the workspace, for conv_wgrad_sum_2: parts of the sum,
+    /// or gradients of weights that are not there.
+    fn in_parts(&self, split: Split) -> bool {
+        split.splits > 1 || self.padded()
+    }
+}
+
 impl Geometry {
-    pub fn new(op: &'static str, conv: &Conv, N: usize, relu: bool, split: Split) -> Result<Self> {
+    pub fn new(op: &'static str, laid: &Laid, N: usize, relu: bool, split: Split) -> Result<Self> {
+        let conv = &laid.conv;
         let size = |name, size| int(op, name, size);
         let (parity_H, parity_W) = parity(conv);
         let (group_C, group_K) = (conv.C / conv.groups, conv.K / conv.groups);
@@ -78,10 +126,12 @@ impl Geometry {
             groups: size("groups", conv.groups)?,
             group_C: size("C", group_C)?,
             group_K: size("K", group_K)?,
+            filter_C: size("C", laid.filter_C)?,
+            filter_pitch: size("R S C", laid.filter_pitch())?,
             relu: relu.into(),
             splits: size("splits", split.splits)?,
             split_steps: size("steps", split.steps)?,
-            split_pitch: whole_tiles(op, "K R S C", split_pitch(conv))?,
+            split_pitch: if laid.in_parts(split) { whole_tiles(op, "K R S C", split_pitch(conv))? } else { 0 },
             by_PQ: by("P Q", conv.P * conv.Q)?,
             by_Q: by("Q", conv.Q)?,
             by_SC: by("S C", conv.S * group_C)?,
@@ -92,6 +142,26 @@ impl Geometry {
             by_taps: [by("S", taps_of_a_row.max(1))?, by("S", taps_of_a_row + 1)?],
         })
     }
+}
+
+/// The filters beside padded images, with zeros where those have them: a copy in the workspace.
+fn pad_filters<'a, D: Device>(
+    device: &D,
+    workspace: &'a mut Workspace<D>,
+    laid: &Laid,
+    geometry: &Geometry,
+    number: Number,
+    w: Arg<'_, D::Buffer>, // (K, R, S, C)
+) -> Result<Arg<'a, D::Buffer>> {
+    let elements = laid.conv.K * laid.filter_pitch();
+    let padded = workspace.room(device, elements * number.bytes())?;
+    let kernel = match number {
+        Number::F32 => "conv_pad_filters_1_f32",
+        Number::Bf16 => "conv_pad_filters_1_bf16",
+    };
+    let launch = Launch::elementwise(kernel, elements, 256)?;
+    device.launch(&launch, &[Arg::geometry(geometry), w, Arg::output(padded)])?;
+    Ok(Arg::input(padded))
 }
 
 impl<D: Device> ConvOp for Gpu<D> {
@@ -106,10 +176,11 @@ impl<D: Device> ConvOp for Gpu<D> {
         y: &mut Self::Buf, // (N, P, Q, K)
     ) -> Result<()> {
         const OP: &str = "conv_fprop";
-        if self.fprop_by_tma(conv, N, [x, w, bias], relu, y)? {
+        if x.pitch(conv.C) == conv.C && self.fprop_by_tma(conv, N, [x, w, bias], relu, y)? {
             return Ok(());
         }
-        let geometry = Geometry::new(OP, conv, N, relu, Split::ONE)?;
+        let laid = Laid::new(OP, conv, x.pitch(conv.C), self.version)?;
+        let geometry = Geometry::new(OP, &laid, N, relu, Split::ONE)?;
         let kernels = products!("conv_fprop");
         let (pixels, filters) = (N * conv.P * conv.Q, conv.K / conv.groups);
         let launch = match self.version {
@@ -119,13 +190,12 @@ impl<D: Device> ConvOp for Gpu<D> {
                 self.product(&tiling, pixels, filters, 1, conv.groups)?
             }
         };
-        let args = [
-            Arg::geometry(&geometry),
-            x.read(OP, "x", N * conv.input().len())?,
-            w.read_rounded(OP, "w", conv.weights())?,
-            bias.read(OP, "bias", conv.K)?,
-            y.write(OP, "y", pixels * conv.K)?,
-        ];
+        let x = x.read_images(OP, "x", N, conv.input())?;
+        let (number, mut w) = (self.number(), w.read_rounded(OP, "w", conv.weights())?);
+        if laid.padded() {
+            w = pad_filters(&self.device, &mut self.workspace, &laid, &geometry, number, w)?;
+        }
+        let args = [Arg::geometry(&geometry), x, w, bias.read(OP, "bias", conv.K)?, y.write(OP, "y", pixels * conv.K)?];
         self.device.launch(&launch, &args)
     }
 
@@ -138,13 +208,15 @@ impl<D: Device> ConvOp for Gpu<D> {
         dx: &mut Self::Buf, // (N, H, W, C)
     ) -> Result<()> {
         const OP: &str = "conv_dgrad";
-        if self.dgrad_by_tma(conv, N, [dy, w], dx)? {
+        if dx.pitch(conv.C) == conv.C && self.dgrad_by_tma(conv, N, [dy, w], dx)? {
             return Ok(());
         }
-        let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
+        let laid = Laid::new(OP, conv, dx.pitch(conv.C), self.version)?;
+        let geometry = Geometry::new(OP, &laid, N, false, Split::ONE)?;
         let kernels = products!("conv_dgrad");
         let (parity_H, parity_W) = parity(conv);
-        let (pixels, channels, parities) = (N * parity_H * parity_W, conv.C / conv.groups, conv.stride * conv.stride);
+        let (channels, parities) = (laid.conv.C / conv.groups, conv.stride * conv.stride);
+        let pixels = N * parity_H * parity_W;
         let launch = match self.version {
             Version::Naive => Launch::elementwise(kernels.naive, N * conv.input().len(), 256)?,
             Version::Portable | Version::Gathering | Version::Fast => {
@@ -152,12 +224,12 @@ impl<D: Device> ConvOp for Gpu<D> {
                 self.product(&tiling, pixels, channels, parities, conv.groups)?
             }
         };
-        let args = [
-            Arg::geometry(&geometry),
-            dy.read(OP, "dy", N * conv.output().len())?,
-            w.read_rounded(OP, "w", conv.weights())?,
-            dx.write(OP, "dx", N * conv.input().len())?,
-        ];
+        let dy = dy.read(OP, "dy", N * conv.output().len())?;
+        let (number, mut w) = (self.number(), w.read_rounded(OP, "w", conv.weights())?);
+        if laid.padded() {
+            w = pad_filters(&self.device, &mut self.workspace, &laid, &geometry, number, w)?;
+        }
+        let args = [Arg::geometry(&geometry), dy, w, dx.write_images(OP, "dx", N, conv.input())?];
         self.device.launch(&launch, &args)
     }
 
@@ -171,16 +243,17 @@ impl<D: Device> ConvOp for Gpu<D> {
         dbias: &mut Self::Buf, // (K)
     ) -> Result<()> {
         const OP: &str = "conv_wgrad";
-        if self.wgrad_by_tma(conv, N, [x, dy], dw, dbias)? {
+        if x.pitch(conv.C) == conv.C && self.wgrad_by_tma(conv, N, [x, dy], dw, dbias)? {
             return Ok(());
         }
         let kernels = products!("conv_wgrad");
-        let x = x.read(OP, "x", N * conv.input().len())?;
+        let laid = Laid::new(OP, conv, x.pitch(conv.C), self.version)?;
+        let x = x.read_images(OP, "x", N, conv.input())?;
         let dy = dy.read(OP, "dy", N * conv.output().len())?;
-        let (filters, filter) = (conv.K / conv.groups, conv.weights() / conv.K);
+        let (filters, filter) = (conv.K / conv.groups, laid.conv.weights() / conv.K);
         let results = conv.weights() + conv.K;
         if self.version == Version::Naive {
-            let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
+            let geometry = Geometry::new(OP, &laid, N, false, Split::ONE)?;
             let (dw, dbias) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
             let launch = Launch::elementwise(kernels.naive, results, 256)?;
             return self.device.launch(&launch, &[Arg::geometry(&geometry), x, dy, dw, dbias]);
@@ -189,9 +262,10 @@ impl<D: Device> ConvOp for Gpu<D> {
         let tiling = self.tiling(&kernels, filters, filter, self.device.properties().multiprocessors as usize);
         // Two blocks hide each other's waits for memory.
         let split = self.split(&tiling, conv.groups * tiling.blocks(filters, filter), N * conv.P * conv.Q, 2);
-        let geometry = Geometry::new(OP, conv, N, false, split)?;
+        let geometry = Geometry::new(OP, &laid, N, false, split)?;
         let product = self.product(&tiling, filters, filter, split.splits, conv.groups)?;
-        let sums = self.workspace.room(&self.device, split.bytes(split_pitch(conv)))?;
+        let parts = if laid.in_parts(split) { split.splits } else { 0 };
+        let sums = self.workspace.room(&self.device, parts * split_pitch(&laid.conv) * size_of::<f32>())?;
         let (dw_out, dbias_out) = (dw.write(OP, "dw", conv.weights())?, dbias.write(OP, "dbias", conv.K)?);
         self.device.launch(&product, &[Arg::geometry(&geometry), x, dy, dw_out, dbias_out, Arg::output(sums)])?;
         self.sum_wgrad(&geometry, conv, dw, dbias)
@@ -199,7 +273,7 @@ impl<D: Device> ConvOp for Gpu<D> {
 }
 
 impl<D: Device> Gpu<D> {
-    /// Adds up the parts of a weight gradient that stand in the workspace, if there are several.
+    /// Adds up the parts of a weight gradient that stand in the workspace, if it is not where it belongs.
     pub(super) fn sum_wgrad(
         &mut self,
         geometry: &Geometry,
@@ -208,7 +282,7 @@ impl<D: Device> Gpu<D> {
         dbias: &mut GpuBuf<D::Buffer>, // (K)
     ) -> Result<()> {
         const OP: &str = "conv_wgrad";
-        if geometry.splits == 1 {
+        if geometry.split_pitch == 0 {
             return Ok(());
         }
         let sums = self.workspace.room(&self.device, 0)?;

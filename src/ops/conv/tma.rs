@@ -7,7 +7,7 @@
 use bytemuck::NoUninit;
 
 use super::Conv;
-use super::cuda::{Geometry, parity, split_pitch};
+use super::cuda::{Geometry, Laid, parity, split_pitch};
 use crate::device::tensor_map::{Element, TensorMap, Window};
 use crate::device::{Arg, Device, Launch};
 use crate::error::Result;
@@ -216,7 +216,7 @@ impl<D: Device> Gpu<D> {
         if !shape.pieces_fit(conv.C) || !fits(&[&windows, &filters]) || bf16 && !fits(&[&boxes]) {
             return Ok(false);
         }
-        let geometry = Geometry::new(OP, conv, N, relu, Split::ONE)?;
+        let geometry = Geometry::new(OP, &Laid::unpadded(conv), N, relu, Split::ONE)?;
         let tiles = Tiles::new(OP, &waves, piece, of_group)?;
         let launch = launch(kernels[waves.index], waves.width, waves.units(), self.multiprocessors());
         let sums = self.workspace.room(&self.device, waves.bytes())?;
@@ -278,7 +278,7 @@ impl<D: Device> Gpu<D> {
         if !shape.pieces_fit(conv.K) || !fits(&read) || bf16 && !of_group.is_multiple_of(8) {
             return Ok(false);
         }
-        let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
+        let geometry = Geometry::new(OP, &Laid::unpadded(conv), N, false, Split::ONE)?;
         let tiles = Tiles::new(OP, &waves, piece, K)?;
         let launch = launch(kernels[waves.index], waves.width, waves.units(), multiprocessors);
         // The tensor cores read tf32 along the depth alone, which is k here.
@@ -332,7 +332,7 @@ impl<D: Device> Gpu<D> {
         if !fits(&[&windows, &rows]) {
             return Ok(false);
         }
-        let geometry = Geometry::new(OP, conv, N, false, waves.split)?;
+        let geometry = Geometry::new(OP, &Laid::unpadded(conv), N, false, waves.split)?;
         let tiles = Tiles::new(OP, &waves, piece, of_group)?;
         let launch = launch(kernels[waves.index], waves.width, waves.units(), multiprocessors);
         let sums = self.workspace.room(&self.device, waves.split.bytes(split_pitch(conv)))?;
