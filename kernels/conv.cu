@@ -190,7 +190,8 @@ extern "C" __global__ void conv_wgrad_sum_2(Conv conv,
   const int tap = i / conv.filter_C, c = i - tap * conv.filter_C;
   sums += i < weights ? tap * conv.group_C + c : taps * conv.group_C + i - weights;
   float sum = 0.0f;
-#pragma unroll 4
+// Loads in flight: conv1 has some 56 blocks and hundreds of parts, so they alone hide the waits.
+#pragma unroll 16
   for (int split = 0; split < conv.splits; split++) sum += sums[size_t(split) * conv.split_pitch];
   (i < weights ? dw[i] : dbias[i - weights]) = sum;
 }
