@@ -8,6 +8,8 @@
 //                       parts, which conv_wgrad_sum_2 adds up in order
 //   conv_*_3_tf32       like 2, on tensor cores: f32 in memory, rounded to tf32 on the way
 //   conv_*_3_bf16       the same in bf16; dw and db are f32
+//   conv_pad_filters_1  filters for images of padded pixels, before fprop; what is behind their channels in
+//                       dw is left out by conv_wgrad_sum_2
 //
 // Grids of 2 and 3: x the tiles of 128 x 128, y the parities or parts, z the groups.
 
@@ -177,15 +179,45 @@ extern "C" __global__ void __launch_bounds__(Mma<bf16>::kThreads, kBlocks) conv_
   conv_wgrad<Tiled<Mma<bf16>>>(conv, x, dy, dw, dbias, sums);
 }
 
-// dw and dbias from the parts, in order: the same bits every time.
+// dw and dbias from the parts, in order: the same bits every time. Of a padded tap, its channels.
 extern "C" __global__ void conv_wgrad_sum_2(Conv conv,
                                             const float* __restrict__ sums,  // (splits, split_pitch): dw, then dbias
-                                            float* __restrict__ dw,          // (K, R, S, C/groups)
+                                            float* __restrict__ dw,          // (K, R, S, filter_C)
                                             float* __restrict__ dbias) {     // (K)
-  const int i = blockIdx.x * blockDim.x + threadIdx.x, weights = conv.K * conv.R * conv.by_SC.value;
+  const int i = blockIdx.x * blockDim.x + threadIdx.x, taps = conv.K * conv.R * conv.S;
+  const int weights = taps * conv.filter_C;
   if (i >= weights + conv.K) return;
+  const int tap = i / conv.filter_C, c = i - tap * conv.filter_C;
+  sums += i < weights ? tap * conv.group_C + c : taps * conv.group_C + i - weights;
   float sum = 0.0f;
-#pragma unroll 4
-  for (int split = 0; split < conv.splits; split++) sum += sums[size_t(split) * conv.split_pitch + i];
+// Loads in flight: conv1 has some 56 blocks and hundreds of parts, so they alone hide the waits.
+#pragma unroll 16
+  for (int split = 0; split < conv.splits; split++) sum += sums[size_t(split) * conv.split_pitch];
   (i < weights ? dw[i] : dbias[i - weights]) = sum;
+}
+
+// ---------------------------------------------------------------------------
+// Filters for images of padded pixels
+
+// Zeros behind the channels of each tap, and from one filter to the next up to a multiple of 16 bytes.
+template <class T>
+__device__ __forceinline__ void conv_pad_filters(const Conv& conv, const T* __restrict__ w, T* __restrict__ padded) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= conv.K * conv.filter_pitch) return;
+  const int k = i / conv.filter_pitch, element = i % conv.filter_pitch;
+  const int tap = element / conv.C, c = element % conv.C, taps = conv.R * conv.S;
+  const bool there = tap < taps && c < conv.filter_C;
+  padded[i] = there ? w[(k * taps + tap) * conv.filter_C + c] : from_f32<T>(0.0f);
+}
+
+extern "C" __global__ void conv_pad_filters_1_f32(Conv conv,
+                                                  const float* __restrict__ w,     // (K, R, S, filter_C)
+                                                  float* __restrict__ padded) {    // (K, filter_pitch)
+  conv_pad_filters(conv, w, padded);
+}
+
+extern "C" __global__ void conv_pad_filters_1_bf16(Conv conv,
+                                                   const bf16* __restrict__ w,     // (K, R, S, filter_C)
+                                                   bf16* __restrict__ padded) {    // (K, filter_pitch)
+  conv_pad_filters(conv, w, padded);
 }

@@ -6,7 +6,9 @@ use zfnet::philox::{Purpose, Stream};
 use zfnet::tensor::Extent;
 
 use crate::common::compare::{Tolerance, assert_close, assert_refused, assert_same_bits, assert_thread_independent};
-use crate::common::gpu::{filled, filled_bytes, filled_ints, on_gpus, poisoned, representable, written};
+use crate::common::gpu::{
+    filled, filled_bytes, filled_ints, on_gpus, poisoned, poisoned_images, representable, written, written_images,
+};
 use crate::common::on_cpu;
 use crate::common::values::{normal, poison};
 
@@ -77,7 +79,7 @@ proptest! {
 /// One subtraction in f32, so the CPU's bits; in bf16 rounded once more. Rows of less than a block's threads,
 /// and of several turns.
 fn gpu_has_the_bits_of_the_cpu(gpu: &mut Gpu<impl Device>) {
-    for (record, H, W, C) in [(13, 7, 9, 3), (5, 5, 3, 1), (181, 2, 179, 3)] {
+    for (record, H, W, C) in [(13, 7, 9, 3), (5, 5, 3, 1), (181, 2, 179, 3), (6, 3, 5, 4), (5, 2, 3, 6)] {
         let crop = Crop::new(record, Extent::new(H, W, C)).unwrap();
         let (down, right) = ((record - H) as i32, (record - W) as i32);
         let windows = [[0, 0, 0], [down, right, 1], [down, right, 0], [down / 2, 1, 1], [0, right / 2, 0]];
@@ -88,6 +90,9 @@ fn gpu_has_the_bits_of_the_cpu(gpu: &mut Gpu<impl Device>) {
         let mut y = poisoned(gpu, Role::Activation, expected.len());
         gpu.crop_forward(&crop, windows.len(), &images, &at, &mean, &mut y).unwrap();
         assert_same_bits("y", &written(gpu, &y, expected.len()), &expected);
+        let mut y = poisoned_images(gpu, crop.output, windows.len());
+        gpu.crop_forward(&crop, windows.len(), &images, &at, &mean, &mut y).unwrap();
+        assert_same_bits("images", &written_images(gpu, &y, crop.output, windows.len()), &expected);
     }
 }
 

@@ -1,10 +1,12 @@
 use zfnet::device::Device;
 use zfnet::ops::occlude::OccludeOp;
-use zfnet::ops::{Cpu, Gpu, Real, Role};
+use zfnet::ops::{Cpu, Gpu, Real, Role, Version};
 use zfnet::tensor::Extent;
 
 use crate::common::compare::{assert_refused, assert_same_bits};
-use crate::common::gpu::{filled, filled_ints, on_gpus, poisoned, representable, written};
+use crate::common::gpu::{
+    filled, filled_images, filled_ints, on_gpus, poisoned, poisoned_images, representable, written, written_images,
+};
 use crate::common::on_cpu;
 use crate::common::values::{normal, poison};
 
@@ -50,6 +52,7 @@ fn gpu_matches_formula(gpu: &mut Gpu<impl Device>) {
     let x = representable(gpu, &normal::<f32>(1, M * IMAGE.len()));
     let z = representable(gpu, &normal::<f32>(2, IMAGE.len()));
     let expected = expected(&x, &z);
+    let [x_images, z_images] = [&x, &z].map(|values| filled_images(gpu, IMAGE, values));
     let (x, z) = (filled(gpu, Role::Activation, &x), filled(gpu, Role::Activation, &z));
     // A rectangle may reach beyond the image, but not beyond what an int counts in elements.
     let copies = COPIES.map(|copy| copy.map(|v| v.min(1 << 20))).concat();
@@ -57,6 +60,13 @@ fn gpu_matches_formula(gpu: &mut Gpu<impl Device>) {
     let mut y = poisoned(gpu, Role::Activation, expected.len());
     gpu.occlude(IMAGE, M, COPIES.len(), &x, &z, &copies, &mut y).unwrap();
     assert_same_bits("y", &written(gpu, &y, expected.len()), &expected);
+    let mut y = poisoned_images(gpu, IMAGE, COPIES.len());
+    gpu.occlude(IMAGE, M, COPIES.len(), &x_images, &z_images, &copies, &mut y).unwrap();
+    assert_same_bits("images", &written_images(gpu, &y, IMAGE, COPIES.len()), &expected);
+    if gpu.version() != Version::Naive {
+        let refused = gpu.occlude(IMAGE, M, COPIES.len(), &x, &z_images, &copies, &mut y);
+        assert_refused(refused, "occlude", "the pixels of x, z and y lie 3, 4 and 4 elements apart");
+    }
 }
 
 fn gpu_refuses_short_buffers(gpu: &mut Gpu<impl Device>) {

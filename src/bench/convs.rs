@@ -3,7 +3,9 @@
 //! Each is verified before it is timed: on one image against the CPU, and the rival's result on
 //! the whole batch against ours. Timed are launches in a row, without the host, on operands that
 //! take turns so that no cache answers for memory. Both sides get the same operands in the
-//! same layout and precision; the rival chooses its fastest algorithm by its own search.
+//! same layout and precision, but that images, the input of the first layer, lie as the input stage
+//! leaves them to us (padded pixels) and without padding for the rival, which chooses its fastest algorithm
+//! by its own search.
 
 use super::Cost;
 use super::cudnn::Cudnn;
@@ -16,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::net::Plan;
 use crate::ops::conv::Conv;
 use crate::ops::roof::RoofOp;
-use crate::ops::{Direction, Gpu, GpuBuf, Precision, Role, Storage, Version};
+use crate::ops::{Direction, Gpu, Precision, Role, Storage, Version};
 use crate::train::device as train;
 
 /// One convolution, one direction.
@@ -124,7 +126,7 @@ pub fn measure<D: Device>(
     let roof = gpu.roof()?;
     let mut times = vec![];
     for (name, layer, directions) in Multiplied::all_of(plan) {
-        let Multiplied::Conv(conv) = layer else { continue };
+        let (Multiplied::Conv(conv) | Multiplied::Images(conv)) = layer else { continue };
         let mut bench = Bench::new(gpu, layer, batch)?;
         bench.verify(gpu, name, &directions)?;
         for direction in directions {
@@ -181,12 +183,15 @@ impl<D: Device> Bench<Gpu<D>> {
         let dw = gpu.alloc(Role::Activation, conv.weights())?;
         let filters = if direction == Direction::Wgrad { &dw } else { &w };
         let algorithm = rival.prepare(gpu, conv, N, direction)?;
-        let operands = |(x, y): &(GpuBuf<D::Buffer>, GpuBuf<D::Buffer>)| Operands {
-            x: x.addresses()[0],
-            w: filters.addresses()[0],
-            y: y.addresses()[0],
-        };
-        rival.run(operands(&self.sets()[0]))?;
+        let unpadded = self.unpadded(gpu)?;
+        let addresses: Vec<Operands> = (self.sets().iter().zip(&unpadded))
+            .map(|((x, y), unpadded)| Operands {
+                x: unpadded.as_ref().unwrap_or(x).addresses()[0],
+                w: filters.addresses()[0],
+                y: y.addresses()[0],
+            })
+            .collect();
+        rival.run(addresses[0])?;
         let theirs = match direction {
             Direction::Wgrad => {
                 let mut values = vec![0.0; conv.weights()];
@@ -198,9 +203,8 @@ impl<D: Device> Bench<Gpu<D>> {
             Direction::Fprop | Direction::Dgrad => self.written(gpu, direction, N)?,
         };
         agree(gpu, &format!("{layer} {direction}, {algorithm}"), &ours, &theirs)?;
-        let sets = self.sets();
-        let seconds = timed(gpu, runs, |_, turn| rival.run(operands(&sets[turn % sets.len()])))?;
-        gpu.synchronise()?; // Before `w` and `dw` go.
+        let seconds = timed(gpu, runs, |_, turn| rival.run(addresses[turn % addresses.len()]))?;
+        gpu.synchronise()?; // Before `w`, `dw` and `unpadded` go.
         Ok(RivalTime { algorithm, seconds })
     }
 }

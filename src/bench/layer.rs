@@ -9,7 +9,7 @@ use super::Cost;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::net::{LayerOp, Plan};
-use crate::ops::conv::Conv;
+use crate::ops::conv::{Conv, Laid};
 use crate::ops::linear::Linear;
 use crate::ops::product::Product;
 use crate::ops::{Backend, Cpu, Direction, Gpu, GpuBuf, Role, Storage};
@@ -19,6 +19,8 @@ use crate::philox::{Purpose, Stream};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Multiplied {
     Conv(Conv),
+    /// A convolution of images, as the input stage lays them out: the first layer.
+    Images(Conv),
     Linear(Linear),
 }
 
@@ -28,6 +30,7 @@ impl Multiplied {
     pub fn all_of(plan: &Plan) -> Vec<(&str, Multiplied, Vec<Direction>)> {
         let of = |(i, op): (usize, &LayerOp)| {
             let layer = match op {
+                LayerOp::Conv { conv, .. } if i == 0 && conv.groups == 1 => Multiplied::Images(*conv),
                 LayerOp::Conv { conv, .. } => Multiplied::Conv(*conv),
                 LayerOp::Linear { linear, .. } => Multiplied::Linear(*linear),
                 LayerOp::Pool(_) | LayerOp::Lrn(_) => return None,
@@ -40,22 +43,15 @@ impl Multiplied {
 
     pub fn cost(&self, N: usize) -> Cost {
         match self {
-            Multiplied::Conv(conv) => Cost::conv(conv, N),
+            Multiplied::Conv(conv) | Multiplied::Images(conv) => Cost::conv(conv, N),
             Multiplied::Linear(linear) => Cost::linear(linear, N),
-        }
-    }
-
-    pub fn product(&self, N: usize, direction: Direction) -> Product {
-        match self {
-            Multiplied::Conv(conv) => conv.product(N, direction),
-            Multiplied::Linear(linear) => linear.product(N, direction),
         }
     }
 
     /// Elements of the input and of the output of one image.
     fn maps(&self) -> (usize, usize) {
         match self {
-            Multiplied::Conv(conv) => (conv.input().len(), conv.output().len()),
+            Multiplied::Conv(conv) | Multiplied::Images(conv) => (conv.input().len(), conv.output().len()),
             Multiplied::Linear(linear) => (linear.inputs, linear.outputs),
         }
     }
@@ -63,7 +59,7 @@ impl Multiplied {
     /// Elements of w and of the bias.
     pub fn params(&self) -> (usize, usize) {
         match self {
-            Multiplied::Conv(conv) => (conv.weights(), conv.K),
+            Multiplied::Conv(conv) | Multiplied::Images(conv) => (conv.weights(), conv.K),
             Multiplied::Linear(linear) => (linear.weights(), linear.outputs),
         }
     }
@@ -72,12 +68,14 @@ impl Multiplied {
     fn run<B: Backend>(&self, backend: &mut B, direction: Direction, N: usize, on: Arrays<'_, B>) -> Result<()> {
         let Arrays { x, y, w, bias, dw, db } = on;
         match (self, direction) {
-            (Multiplied::Conv(conv), Direction::Fprop) => backend.conv_fprop(conv, N, x, w, bias, false, y),
-            (Multiplied::Conv(conv), Direction::Dgrad) => backend.conv_dgrad(conv, N, y, w, x),
-            (Multiplied::Conv(conv), Direction::Wgrad) => backend.conv_wgrad(conv, N, x, y, dw, db),
             (Multiplied::Linear(fc), Direction::Fprop) => backend.linear_fprop(fc, N, x, w, bias, false, y),
             (Multiplied::Linear(fc), Direction::Dgrad) => backend.linear_dgrad(fc, N, y, w, x),
             (Multiplied::Linear(fc), Direction::Wgrad) => backend.linear_wgrad(fc, N, x, y, dw, db),
+            (Multiplied::Conv(conv) | Multiplied::Images(conv), direction) => match direction {
+                Direction::Fprop => backend.conv_fprop(conv, N, x, w, bias, false, y),
+                Direction::Dgrad => backend.conv_dgrad(conv, N, y, w, x),
+                Direction::Wgrad => backend.conv_wgrad(conv, N, x, y, dw, db),
+            },
         }
     }
 }
@@ -114,7 +112,11 @@ impl<D: Device> Bench<Gpu<D>> {
         let bytes = N * (input + output) * gpu.element_bytes(Role::Activation);
         let mut sets = vec![];
         for set in 0..(ROTATED / bytes).clamp(1, 4) as u32 {
-            let x = filled(gpu, Role::Activation, &pattern(2 * set, N * input))?;
+            let values = pattern(2 * set, N * input);
+            let x = match layer {
+                Multiplied::Images(conv) => images(gpu, N, &conv, &values)?,
+                Multiplied::Conv(_) | Multiplied::Linear(_) => filled(gpu, Role::Activation, &values)?,
+            };
             sets.push((x, filled(gpu, Role::Activation, &pattern(2 * set + 1, N * output))?));
         }
         Ok(Bench {
@@ -188,6 +190,27 @@ impl<D: Device> Bench<Gpu<D>> {
         gpu.upload(&vec![f32::NAN; biases], &mut self.db)
     }
 
+    /// The matrix product that a direction is.
+    pub fn product(&self, gpu: &Gpu<D>, direction: Direction) -> Result<Product> {
+        Ok(match &self.layer {
+            Multiplied::Conv(conv) | Multiplied::Images(conv) => {
+                let pitch = self.sets[0].0.pitch(conv.C);
+                Laid::new("bench", conv, pitch, gpu.version)?.product(self.N, direction)
+            }
+            Multiplied::Linear(linear) => linear.product(self.N, direction),
+        })
+    }
+
+    /// The inputs as a rival reads them, where that is not how they lie here.
+    pub fn unpadded(&self, gpu: &mut Gpu<D>) -> Result<Vec<Option<GpuBuf<D::Buffer>>>> {
+        let len = self.N * self.layer.maps().0;
+        let of_set = |set: usize| match self.layer {
+            Multiplied::Images(_) => filled(gpu, Role::Activation, &pattern(2 * set as u32, len)).map(Some),
+            Multiplied::Conv(_) | Multiplied::Linear(_) => Ok(None),
+        };
+        (0..self.sets.len()).map(of_set).collect()
+    }
+
     /// Inputs and outputs that take turns.
     pub fn sets(&self) -> &[(GpuBuf<D::Buffer>, GpuBuf<D::Buffer>)] {
         &self.sets
@@ -244,6 +267,13 @@ pub(super) fn pattern(lane: u32, len: usize) -> Vec<f32> {
 
 pub(super) fn filled<D: Device>(gpu: &mut Gpu<D>, role: Role, values: &[f32]) -> Result<GpuBuf<D::Buffer>> {
     let mut buffer = gpu.alloc(role, values.len())?;
+    gpu.upload(values, &mut buffer)?;
+    Ok(buffer)
+}
+
+/// `N` images that a convolution reads, as the input stage leaves them.
+fn images<D: Device>(gpu: &mut Gpu<D>, N: usize, conv: &Conv, values: &[f32]) -> Result<GpuBuf<D::Buffer>> {
+    let mut buffer = gpu.alloc_images(N, conv.input())?;
     gpu.upload(values, &mut buffer)?;
     Ok(buffer)
 }

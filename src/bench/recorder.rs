@@ -108,6 +108,9 @@ impl<B: Backend> Storage for Recorder<B> {
     fn alloc(&self, role: Role, len: usize) -> Result<B::Buf> {
         self.inner.alloc(role, len)
     }
+    fn alloc_images(&self, N: usize, image: Extent) -> Result<B::Buf> {
+        self.inner.alloc_images(N, image)
+    }
     fn alloc_scalars(&self) -> Result<B::Scalars> {
         self.inner.alloc_scalars()
     }

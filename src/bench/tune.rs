@@ -119,7 +119,7 @@ fn measure_all<D: Device>(gpu: &mut Gpu<D>, plan: &Plan, batch: usize, runs: usi
     for (name, layer, directions) in Multiplied::all_of(plan) {
         let mut bench = Bench::new(gpu, layer, batch)?;
         for direction in directions {
-            let product = layer.product(batch, direction);
+            let product = bench.product(gpu, direction)?;
             let (key, tilings) = (gpu.tile_key(&product), candidates(gpu, &product));
             if tilings.len() < 2 || !seen.insert(key.clone()) {
                 continue;

@@ -106,7 +106,7 @@ impl<B: Backend> Net<B> {
             (true, [even, odd]) => Some([gradient(even)?, gradient(odd)?]),
             (false, _) => None,
         };
-        let input = backend.alloc(Role::Activation, max_batch * plan.input.len())?;
+        let input = alloc_images(&backend, &plan, max_batch)?;
         let labels = backend.alloc_ints(max_batch)?;
         let (scalars, tally) = (backend.alloc_scalars()?, backend.alloc_tally()?);
         let step = StepScalars::default();
@@ -311,6 +311,15 @@ impl<B: Backend> Net<B> {
         }
         self.N = labels.len();
         self.backend.upload_ints(labels, &mut self.labels)
+    }
+}
+
+/// Room for `N` images, as the first layer reads them: where it is a convolution over all channels,
+/// their pixels lie as the backend likes.
+pub(super) fn alloc_images<B: Backend>(backend: &B, plan: &Plan, N: usize) -> Result<B::Buf> {
+    match plan.layers.first().map(|layer| &layer.op) {
+        Some(LayerOp::Conv { conv, .. }) if conv.groups == 1 => backend.alloc_images(N, plan.input),
+        _ => backend.alloc(Role::Activation, N * plan.input.len()),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::net::field::Field;
-use crate::net::net::{Net, check_windows, no_source};
-use crate::ops::{Backend, Role};
+use crate::net::net::{Net, alloc_images, check_windows, no_source};
+use crate::ops::Backend;
 
 /// Images and what hides parts of them, as the network sees both.
 pub struct Occluder<B: Backend> {
@@ -25,7 +25,7 @@ impl<B: Backend> Net<B> {
         window: [i32; 3], // top, left, 1 if flipped
     ) -> Result<Occluder<B>> {
         let source = self.source.as_ref().ok_or_else(no_source)?;
-        let (crop, image) = (source.crop, source.crop.output);
+        let crop = source.crop;
         let record = crop.input().len();
         if hiding.len() != record || !images.len().is_multiple_of(record) {
             return Err(Error::shape(
@@ -39,13 +39,13 @@ impl<B: Backend> Net<B> {
             ));
         }
         check_windows(&crop, &window)?;
-        let (M, backend) = (images.len() / record, &mut self.backend);
+        let (M, plan, backend) = (images.len() / record, &self.plan, &mut self.backend);
         let copies = backend.alloc_ints(self.max_batch * 5)?;
         let mut cut = |records: &[u8], N: usize| -> Result<B::Buf> {
             let (mut bytes, mut windows) = (backend.alloc_bytes(N * record)?, backend.alloc_ints(N * 3)?);
             backend.upload_bytes(records, &mut bytes)?;
             backend.upload_ints(&window.repeat(N), &mut windows)?;
-            let mut cut = backend.alloc(Role::Activation, N * image.len())?;
+            let mut cut = alloc_images(backend, plan, N)?;
             backend.crop_forward(&crop, N, &bytes, &windows, &source.mean, &mut cut)?;
             Ok(cut)
         };

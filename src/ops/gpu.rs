@@ -20,9 +20,11 @@ use half::bf16;
 use crate::device::tensor_map::TensorMap;
 use crate::device::{Arg, Device, HostMemory, Launch, Memory};
 use crate::error::{Error, Result};
+use crate::ops::pixels::Pixels;
 use crate::ops::sgd::cuda::Table;
 use crate::ops::tile_table::TileTable;
 use crate::ops::{Role, StepScalars, Storage};
+use crate::tensor::Extent;
 
 /// What a network computes in on a GPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,8 +124,10 @@ pub struct Gpu<D: Device> {
 
 /// Floating-point memory of a device.
 pub struct GpuBuf<M> {
-    memory: M, // (len)
+    pub(super) memory: M, // (len)
     number: Number,
+    /// How the pixels of images lie, where not side by side.
+    pub(super) pixels: Option<Pixels>,
     /// The same values rounded to bf16, kept up to date by whatever writes `memory`.
     copy: Option<M>, // (len)
 }
@@ -206,7 +210,7 @@ impl<D: Device> Gpu<D> {
 
     /// What products see of the first `dst.len()` elements of a weight: in bf16 its copy, else itself.
     pub fn download_rounded(&self, src: &GpuBuf<D::Buffer>, dst: &mut [f32]) -> Result<()> {
-        src.check("copy", "the source", dst.len())?;
+        src.check_len("copy", "the source", dst.len())?;
         match &src.copy {
             Some(copy) => self.download_numbers(copy, self.number(), dst),
             None => self.download_numbers(&src.memory, src.number, dst),
@@ -255,8 +259,21 @@ pub(crate) fn launch_rows(op: &'static str, kernel: &'static str, rows: usize, i
 
 /// What a buffer is to a launch.
 impl<M: Memory> GpuBuf<M> {
+    /// Refuses what has not `len` elements side by side.
     fn check(&self, op: &'static str, name: &str, len: usize) -> Result<()> {
-        let given = self.memory.bytes() / self.number.bytes();
+        if let Some(Pixels { C, pitch }) = self.pixels {
+            return Err(Error::shape(
+                op,
+                format!("{name} holds images, whose pixels of {C} lie {pitch} apart: allocate it for activations"),
+            ));
+        }
+        self.check_len(op, name, len)
+    }
+
+    /// Refuses what has not `len` elements, however they lie.
+    pub(super) fn check_len(&self, op: &'static str, name: &str, len: usize) -> Result<()> {
+        let elements = self.memory.bytes() / self.number.bytes();
+        let given = self.pixels.map_or(elements, |pixels| elements / pixels.pitch * pixels.C);
         if len <= given {
             return Ok(());
         }
@@ -346,7 +363,14 @@ impl<D: Device> Storage for Gpu<D> {
         let number = if role == Role::Activation { self.number() } else { Number::F32 };
         let copied = role == Role::Weight && self.number() != Number::F32;
         let copy = if copied { Some(zeros(self.number())?) } else { None };
-        Ok(GpuBuf { memory: zeros(number)?, number, copy })
+        Ok(GpuBuf { memory: zeros(number)?, number, pixels: None, copy })
+    }
+
+    fn alloc_images(&self, N: usize, image: Extent) -> Result<Self::Buf> {
+        let len = N * image.len();
+        let pixels = if self.version == Version::Naive { None } else { Pixels::padded(image.C) };
+        let elements = pixels.map_or(len, |pixels| pixels.elements(len));
+        Ok(GpuBuf { pixels, ..self.alloc(Role::Activation, elements)? })
     }
 
     fn alloc_scalars(&self) -> Result<D::Buffer> {
@@ -364,7 +388,9 @@ impl<D: Device> Storage for Gpu<D> {
     }
 
     fn upload(&mut self, src: &[f32], dst: &mut Self::Buf) -> Result<()> {
-        dst.check("copy", "the destination", src.len())?;
+        dst.check_len("copy", "the destination", src.len())?;
+        let padded = dst.pixels.map(|pixels| pixels.pad(src)).transpose()?;
+        let src = padded.as_deref().unwrap_or(src);
         let rounded = || src.iter().map(|&v| bf16::from_f32(v)).collect::<Vec<_>>();
         match dst.number {
             Number::F32 => self.upload_slice(src, &mut dst.memory)?,
@@ -410,8 +436,12 @@ impl<D: Device> Storage for Gpu<D> {
     }
 
     fn download(&mut self, src: &Self::Buf, dst: &mut [f32]) -> Result<()> {
-        src.check("copy", "the source", dst.len())?;
-        self.download_numbers(&src.memory, src.number, dst)
+        src.check_len("copy", "the source", dst.len())?;
+        let Some(pixels) = src.pixels else { return self.download_numbers(&src.memory, src.number, dst) };
+        let mut padded = vec![0.0; pixels.elements(dst.len())];
+        self.download_numbers(&src.memory, src.number, &mut padded)?;
+        pixels.strip(&padded, dst);
+        Ok(())
     }
 
     fn download_bytes(&mut self, src: &D::Buffer, dst: &mut [u8]) -> Result<()> {

@@ -39,6 +39,7 @@ pub mod tile_table;
 
 mod cpu;
 mod gpu;
+mod pixels;
 pub(crate) mod product;
 mod real;
 mod tile;
@@ -53,6 +54,7 @@ use std::ops::DerefMut;
 
 use crate::device::HostMemory;
 use crate::error::Result;
+use crate::tensor::Extent;
 
 /// What changes from one training step to the next. A backend keeps it where its
 /// operations read it, so that a step that was recorded once runs again with other values.
@@ -100,6 +102,12 @@ pub trait Storage {
 
     /// A buffer of `len` zeros.
     fn alloc(&self, role: Role, len: usize) -> Result<Self::Buf>;
+    /// A buffer of zeros for `N` images: activations that crops, [`occlude`] and convolutions without
+    /// groups take, and copies from and to the host, but no other operation. How their pixels lie is
+    /// the backend's choice.
+    fn alloc_images(&self, N: usize, image: Extent) -> Result<Self::Buf> {
+        self.alloc(Role::Activation, N * image.len())
+    }
     /// A place for [`StepScalars`], all 0.
     fn alloc_scalars(&self) -> Result<Self::Scalars>;
     /// A buffer of `len` zero bytes.

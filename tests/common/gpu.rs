@@ -2,7 +2,9 @@
 
 use half::bf16;
 use zfnet::device::Device;
+use zfnet::ops::conv::{Conv, ConvOp};
 use zfnet::ops::{Gpu, GpuBuf, Precision, Role, Storage};
+use zfnet::tensor::Extent;
 
 use super::compare::roundoff;
 
@@ -105,5 +107,42 @@ pub fn written<D: Device>(gpu: &mut Gpu<D>, buffer: &GpuBuf<D::Buffer>, len: usi
     let mut values = vec![0.0; len + SLACK];
     gpu.download(buffer, &mut values).unwrap();
     assert!(values.split_off(len).iter().all(|v| v.is_nan()), "wrote past the end");
+    values
+}
+
+/// A buffer of `values`, images whose pixels lie as the backend likes.
+pub fn filled_images<D: Device>(gpu: &mut Gpu<D>, image: Extent, values: &[f32]) -> GpuBuf<D::Buffer> {
+    let mut buffer = gpu.alloc_images(values.len() / image.len(), image).unwrap();
+    gpu.upload(values, &mut buffer).unwrap();
+    buffer
+}
+
+/// A convolution that sees one pixel at a time.
+fn of_pixels(image: Extent) -> Conv {
+    Conv::new(image, 1, (1, 1), 1, 0, 1).unwrap()
+}
+
+/// A buffer of `N` images and one more, all NaNs. An upload would put zeros behind the channels of
+/// padded pixels; a data gradient of infinities (0 times infinity) leaves NaNs there too.
+pub fn poisoned_images<D: Device>(gpu: &mut Gpu<D>, image: Extent, N: usize) -> GpuBuf<D::Buffer> {
+    let mut images = gpu.alloc_images(N + 1, image).unwrap();
+    let dy = filled(gpu, Role::Activation, &vec![f32::INFINITY; (N + 1) * image.H * image.W]);
+    let w = filled(gpu, Role::Weight, &vec![0.0; image.C]);
+    gpu.conv_dgrad(&of_pixels(image), N + 1, &dy, &w, &mut images).unwrap();
+    images
+}
+
+/// The `N` images of a buffer that [`poisoned_images`] made; the one behind must be as it was, and
+/// behind the channels of these there must be no NaN.
+#[track_caller]
+pub fn written_images<D: Device>(gpu: &mut Gpu<D>, buffer: &GpuBuf<D::Buffer>, image: Extent, N: usize) -> Vec<f32> {
+    let mut values = vec![0.0; (N + 1) * image.len()];
+    gpu.download(buffer, &mut values).unwrap();
+    assert!(values.split_off(N * image.len()).iter().all(|v| v.is_nan()), "wrote past the end");
+    let (w, bias) = (filled(gpu, Role::Weight, &vec![0.0; image.C]), filled(gpu, Role::Full, &[0.0]));
+    let pixels = N * image.H * image.W;
+    let mut sums = poisoned(gpu, Role::Activation, pixels);
+    gpu.conv_fprop(&of_pixels(image), N, buffer, &w, &bias, false, &mut sums).unwrap();
+    assert!(written(gpu, &sums, pixels).iter().all(|v| *v == 0.0), "a NaN behind the channels of a pixel");
     values
 }

@@ -2,7 +2,8 @@
 
 use zfnet::device::Device;
 use zfnet::ops::conv::{Conv, ConvOp};
-use zfnet::ops::{Gpu, Precision, Role, Version};
+use zfnet::ops::pool::{Pool, PoolOp, Rounding};
+use zfnet::ops::{Gpu, Precision, Role, Storage, Version};
 use zfnet::tensor::Extent;
 
 use super::SixLoops;
@@ -10,7 +11,8 @@ use crate::common::compare::{Tolerance, assert_close, assert_close_by, assert_re
 use crate::common::device::emulator;
 use crate::common::goldens::cases;
 use crate::common::gpu::{
-    accumulation, backends, filled, on_gpus, operand, poisoned, representable, store_roundoff, written,
+    accumulation, backends, filled, filled_images, on_gpus, operand, poisoned, poisoned_images, representable,
+    store_roundoff, written, written_images,
 };
 use crate::common::values::{cast, normal};
 
@@ -69,6 +71,10 @@ fn equals_six_loops(gpu: &mut Gpu<impl Device>) {
         (conv((5, 8, 10), 6, (3, 3), 1, 0, 2), 1),
         // Vectors in dy but not in x; in f32 but not in bf16.
         (conv((6, 5, 12), 8, (2, 3), 1, 1, 1), 3),
+        // Half vectors of bf16 in all operands, filters beyond a tile; of f32; and in groups.
+        (conv((6, 9, 4), 132, (3, 3), 2, 1, 1), 1),
+        (conv((5, 7, 6), 10, (3, 1), 1, 0, 1), 2),
+        (conv((4, 7, 8), 24, (2, 3), 1, 1, 2), 2),
         // Sixteen parities.
         (conv((16, 19, 3), 5, (11, 11), 4, 2, 1), 1),
         (conv((3, 5, 7), 11, (1, 1), 1, 0, 1), 1),
@@ -97,10 +103,77 @@ fn check_against_six_loops(gpu: &mut Gpu<impl Device>, conv: &Conv, N: usize) {
     compare(gpu, "db", &db, &expected.db, false);
 }
 
+/// First layers, on images whose pixels the backend pads: one channel to six, with windows that hang over
+/// the edge by up to three pixels, and rows and columns that no window sees.
+fn images_equal_six_loops(gpu: &mut Gpu<impl Device>) {
+    for (conv, N) in [
+        // More than a tile of pixels; on Hopper four steps, the last one short; several parts of dw.
+        (conv((21, 16, 3), 10, (7, 7), 2, 1, 1), 2),
+        (conv((9, 8, 1), 3, (4, 5), 2, 3, 1), 2),
+        (conv((7, 10, 2), 8, (3, 5), 2, 2, 1), 1),
+        (conv((8, 5, 5), 9, (3, 2), 2, 0, 1), 3),
+        (conv((6, 9, 6), 12, (4, 4), 2, 3, 1), 1),
+        (conv((5, 6, 4), 7, (3, 3), 1, 1, 1), 1),
+        // More than a tile of filters, and of a filter's weights.
+        (conv((9, 11, 3), 130, (8, 9), 2, 2, 1), 1),
+    ] {
+        let (expected, input) = (SixLoops::new(&conv, N), conv.input());
+        let [x, w, bias, dy] = [&expected.x, &expected.w, &expected.bias, &expected.dy].map(|v| cast::<f64, f32>(v));
+        let stored = |gpu: &Gpu<_>, exact: &[f64]| cast::<f32, f64>(&representable(gpu, &cast(exact)));
+        let check = |what: &str, actual: &[f32], exact: &[f64]| {
+            assert_close(&format!("{conv:?} {what}"), actual, exact, Tolerance::EXACT);
+        };
+        let (x, w) = (filled_images(gpu, input, &x), filled(gpu, Role::Weight, &w));
+        let (bias, dy) = (filled(gpu, Role::Full, &bias), filled(gpu, Role::Activation, &dy));
+        let outputs = N * conv.output().len();
+        let mut y = poisoned(gpu, Role::Activation, outputs);
+        gpu.conv_fprop(&conv, N, &x, &w, &bias, false, &mut y).unwrap();
+        check("y", &written(gpu, &y, outputs), &stored(gpu, &expected.y));
+        let mut dx = poisoned_images(gpu, input, N);
+        gpu.conv_dgrad(&conv, N, &dy, &w, &mut dx).unwrap();
+        check("dx", &written_images(gpu, &dx, input, N), &stored(gpu, &expected.dx));
+        let [mut dw, mut db] = [conv.weights(), conv.K].map(|len| poisoned(gpu, Role::Full, len));
+        gpu.conv_wgrad(&conv, N, &x, &dy, &mut dw, &mut db).unwrap();
+        check("dw", &written(gpu, &dw, conv.weights()), &expected.dw);
+        check("db", &written(gpu, &db, conv.K), &expected.db);
+    }
+}
+
+fn images_are_for_those_who_know_them(gpu: &mut Gpu<impl Device>) {
+    if gpu.version() == Version::Naive {
+        return; // Whose images are activations.
+    }
+    let image = Extent::new(5, 4, 3);
+    let images = filled_images(gpu, image, &vec![1.0; image.len()]);
+    let (mut y, bias) = (poisoned(gpu, Role::Activation, 60), filled(gpu, Role::Full, &[0.0; 6]));
+    let w = filled(gpu, Role::Weight, &[1.0; 6]);
+    let grouped = conv((5, 4, 3), 3, (1, 1), 1, 0, 3);
+    let refused = gpu.conv_fprop(&grouped, 1, &images, &w, &bias, false, &mut y);
+    assert_refused(refused, "conv_fprop", "pixels of 3 channels lie 4 apart, which 3 groups");
+    let of_two = conv((5, 4, 2), 3, (1, 1), 1, 0, 1);
+    let refused = gpu.conv_fprop(&of_two, 1, &images, &w, &bias, false, &mut y);
+    assert_refused(refused, "conv_fprop", "x holds images of 3 channels, not of 5 x 4 x 2");
+    let refused = gpu.conv_fprop(&conv((5, 4, 3), 2, (1, 1), 1, 0, 1), 2, &images, &w, &bias, false, &mut y);
+    assert_refused(refused, "conv_fprop", "x needs 120 elements but its buffer holds 60");
+    let pool = Pool::new(image, 2, 2, Rounding::Floor).unwrap();
+    let mut switches = gpu.alloc_bytes(pool.output().len()).unwrap();
+    let refused = gpu.pool_forward(&pool, 1, &images, &mut y, &mut switches);
+    assert_refused(refused, "pool", "x holds images, whose pixels of 3 lie 4 apart");
+    let mut images = images;
+    assert_refused(gpu.upload(&[1.0; 7], &mut images), "copy", "7 values are no whole pixels of 3 channels");
+    // What was copied in comes out, up to any element.
+    let mut values = [0.0; 8];
+    gpu.upload(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], &mut images).unwrap();
+    gpu.download(&images, &mut values).unwrap();
+    assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+}
+
 /// Tiles of every width: on three multiprocessors three rows of tiles are a wave, so K columns
 /// (C of dgrad's) choose the narrowest that holds them. Five and more steps: buffers are used again.
 fn every_tile_equals_six_loops(gpu: &mut Gpu<impl Device>) {
-    for (C, K) in [(72, 96), (8, 128), (8, 190), (8, 250), (190, 8)] {
+    // In vectors, element by element, and in half vectors.
+    let vectors = [(72, 96), (8, 128), (8, 190), (8, 250), (190, 8)];
+    for (C, K) in vectors.into_iter().chain([(68, 92), (4, 124), (4, 188), (4, 252), (188, 4)]) {
         let (conv, N) = (conv((16, 19, C), K, (2, 2), 1, 0, 1), 1);
         let expected = SixLoops::new(&conv, N);
         let [x, w, bias, dy] = [&expected.x, &expected.w, &expected.bias, &expected.dy].map(|v| cast::<f64, f32>(v));
@@ -254,6 +327,8 @@ fn refuses_what_does_not_fit(gpu: &mut Gpu<impl Device>) {
 
 on_gpus!(
     equals_six_loops,
+    images_equal_six_loops,
+    images_are_for_those_who_know_them,
     wide_tiles,
     bulk_copies,
     rectifies,

@@ -59,7 +59,7 @@ struct FpropImage {
   const Conv& conv;
   int lines, depths;
   const T* data;  // (N, H, W, C) from the group's first channel on
-  bool wide;
+  int together;
 
   __device__ __forceinline__ Line line(int i) const { return window(conv, data, i); }
   __device__ __forceinline__ Depth depth(int d) const { return tap(conv, d); }
@@ -86,7 +86,7 @@ struct WgradImage {
   const Conv& conv;
   int lines, depths;
   const T* data;  // (N, H, W, C) from the group's first channel on
-  bool wide;
+  int together;
 
   __device__ __forceinline__ Line line(int i) const { return tap(conv, i); }
   __device__ __forceinline__ Depth depth(int d) const { return window(conv, data, d); }
@@ -157,7 +157,7 @@ struct DgradImage {
   Parities parity;
   int lines, depths;
   const T* data;  // (N, P, Q, K) from the group's first channel on
-  bool wide;
+  int together;
 
   __device__ __forceinline__ Line line(int row) const {
     if (row >= lines) return {data, -kOutside, 0};
@@ -186,15 +186,15 @@ struct DgradFilter {
   const Conv& conv;
   Parities parity;
   int lines, depths;
-  const T* data;  // (K/groups, R, S, C/groups)
-  bool wide;
+  const T* data;  // (K/groups, R, S, C/groups), filter_pitch from one filter to the next
+  int together;
 
   __device__ __forceinline__ Line line(int c) const { return c < lines ? data + c : nullptr; }
   __device__ __forceinline__ Depth depth(int d) const {
     if (d >= depths) return -1;
     const ParityTap tap = parity_tap(conv, parity, d);
     const int r = parity.h.first_tap + tap.r * conv.stride, s = parity.w.first_tap + tap.s * conv.stride;
-    return ((tap.k * conv.R + r) * conv.S + s) * conv.group_C;
+    return tap.k * conv.filter_pitch + (r * conv.S + s) * conv.group_C;
   }
   __device__ __forceinline__ void next(Depth& depth, int d) const { depth = this->depth(d); }
   __device__ __forceinline__ const T* at(Line line, Depth depth) const {

@@ -7,5 +7,7 @@ struct Crop {
   int record;
   // The crop.
   int H, W, C;
+  // Elements from one of its pixels to the next: C, or a multiple of 4 with zeros behind the channels.
+  int pitch;
 };
-static_assert(sizeof(Crop) == 20, "five words");
+static_assert(sizeof(Crop) == 24, "six words");

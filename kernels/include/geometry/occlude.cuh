@@ -2,6 +2,7 @@
 #pragma once
 
 struct Occlude {
+  // C: elements from one pixel to the next, which may be more than the channels.
   int N, H, W, C;
 };
 static_assert(sizeof(Occlude) == 16, "four words");

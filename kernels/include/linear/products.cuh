@@ -32,25 +32,25 @@ template <class Engine, class T>
 __device__ __forceinline__ void linear_fprop(const Linear& linear, const T* __restrict__ x, const T* __restrict__ w,
                                              const float* __restrict__ bias, T* __restrict__ y,
                                              float* __restrict__ sums) {
-  const bool wide = linear.inputs % kVector<T> == 0;
-  const Matrix<T, false> a{x, linear.N, linear.inputs, linear.inputs, wide};
-  const Matrix<T, false> b{w, linear.outputs, linear.inputs, linear.inputs, wide};
+  const int run = together<T>(linear.inputs);
+  const Matrix<T, false> a{x, linear.N, linear.inputs, linear.inputs, run};
+  const Matrix<T, false> b{w, linear.outputs, linear.inputs, linear.inputs, run};
   linear_product<Engine>(linear, a, b, {bias, linear.relu != 0}, y, sums);
 }
 
 template <class Engine, class T>
 __device__ __forceinline__ void linear_dgrad(const Linear& linear, const T* __restrict__ dy, const T* __restrict__ w,
                                              T* __restrict__ dx, float* __restrict__ sums) {
-  const Matrix<T, false> a{dy, linear.N, linear.outputs, linear.outputs, linear.outputs % kVector<T> == 0};
-  const Matrix<T, true> b{w, linear.inputs, linear.outputs, linear.inputs, linear.inputs % kVector<T> == 0};
+  const Matrix<T, false> a{dy, linear.N, linear.outputs, linear.outputs, together<T>(linear.outputs)};
+  const Matrix<T, true> b{w, linear.inputs, linear.outputs, linear.inputs, together<T>(linear.inputs)};
   linear_product<Engine>(linear, a, b, {nullptr, false}, dx, sums);
 }
 
 template <class Engine, class T>
 __device__ __forceinline__ void linear_wgrad(const Linear& linear, const T* __restrict__ x, const T* __restrict__ dy,
                                              float* __restrict__ dw, float* __restrict__ dbias) {
-  const Matrix<T, true> a{dy, linear.outputs, linear.N, linear.outputs, linear.outputs % kVector<T> == 0};
-  const Matrix<T, true> b{x, linear.inputs, linear.N, linear.inputs, linear.inputs % kVector<T> == 0};
+  const Matrix<T, true> a{dy, linear.outputs, linear.N, linear.outputs, together<T>(linear.outputs)};
+  const Matrix<T, true> b{x, linear.inputs, linear.N, linear.inputs, together<T>(linear.inputs)};
   const Corner at = Engine::corner(linear.inputs);
   LineSum sum{at.column == 0};
   const int steps = (linear.N + Engine::kStepDepth - 1) / Engine::kStepDepth;

@@ -13,7 +13,7 @@ struct Matrix {
 
   const T* data;
   int lines, depths, pitch;
-  bool wide;
+  int together;
 
   __device__ __forceinline__ Line line(int i) const {
     return i < lines ? data + (transposed ? i : size_t(i) * pitch) : nullptr;

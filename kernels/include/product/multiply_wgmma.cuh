@@ -12,7 +12,7 @@
 
 constexpr int kWgmmaThreads = 384, kWarpgroup = 128, kWgmmaStages = 4;
 // Registers of a thread that gathers, and of one that multiplies: 168 each at the launch.
-constexpr int kGathering = 104, kMultiplying = 200;
+constexpr int kGathering = 136, kMultiplying = 184;
 
 template <int N, bool a_across, bool b_across>
 struct WgmmaStage {
@@ -57,7 +57,7 @@ struct Wgmma {
     }
     registers_claim<kMultiplying>();
     WgmmaSums<N> sums;
-    multiply<A::across, B::across>(sums, steps, stages, ring, observe);
+    multiply<A::across, B::across>(sums, min(a.depths - depth0, steps * kStepDepth), stages, ring, observe);
     named_barrier_sync(1, kStorers);  // Both are done with the buffers, and the copies have all come.
     Out* results = dynamic_shared<Out>();
     each(sums, [&](int row, int column, float sum) { results->at[row][column] = sum; });
@@ -80,28 +80,43 @@ struct Wgmma {
     }
   }
 
+  // Sums over `depths` depths: of the last step, the products of 16 that have any.
   template <bool a_across, bool b_across, class Buffers, class Observe>
-  static __device__ __forceinline__ void multiply(WgmmaSums<N>& sums, int steps, const Buffers* stages, Ring& ring,
+  static __device__ __forceinline__ void multiply(WgmmaSums<N>& sums, int depths, const Buffers* stages, Ring& ring,
                                                   Observe&& observe) {
     const int half = thread() / kWarpgroup;
-    for (int step = 0; step < steps; step++) {
+    if (depths <= 0) return;
+    // No way leads round the first step: where sums of zeros met sums under way, the compiler would
+    // have each product wait for the one before (ptxas, C7515).
+    int step = 0;
+    do {
       const int i = step % kWgmmaStages;
       mbarrier_wait(ring.full[i], step / kWgmmaStages % 2);
       fence_async();
       observe(stages[i].a, thread());
       const wgmma_operand a = operand<a_across>(stages[i].a).at(half * 64 * 128);
       const wgmma_operand b = operand<b_across>(stages[i].b);
-      wgmma_fence(sums);
-#pragma unroll
-      for (int k = 0; k < kStepDepth / 16; k++) {
+      const auto k16 = [&](int k) {
         wgmma_k16_bf16<a_across, b_across>(sums, a.at(k * (a_across ? 2048 : 32)), b.at(k * (b_across ? 2048 : 32)));
+      };
+      const int left = depths - step * kStepDepth;
+      if (left > kStepDepth - 16) {  // The same for all threads.
+        wgmma_fence(sums);
+#pragma unroll
+        for (int k = 0; k < kStepDepth / 16; k++) k16(k);
+      } else {
+#pragma unroll 1
+        for (int k = 0; 16 * k < left; k++) {
+          wgmma_fence(sums);
+          k16(k);
+        }
       }
       wgmma_commit(sums);
       // One group may still run: the one before is done with its buffer. Each warp says so for itself,
       // as nothing else keeps the warps of a warpgroup together.
       wgmma_wait<1>(sums);
       if (step > 0 && threadIdx.x % 32 == 0) mbarrier_arrive(ring.empty[(step - 1) % kWgmmaStages]);
-    }
+    } while (++step * kStepDepth < depths);
     wgmma_wait<0>(sums);
   }
 

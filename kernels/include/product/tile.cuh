@@ -11,7 +11,7 @@
 //   next(Depth, d)           makes depth d of depth d - 1
 //   at(Line, Depth)          its address, null where the operand is 0
 //   across                   whether neighbours in memory are neighbouring lines, not depths
-//   wide                     whether 16 bytes of neighbours are all there or all 0, and aligned
+//   together                 how many neighbours are all there or all 0, and aligned: together<T>()
 //   data                     an aligned address that may be read
 #pragma once
 
@@ -25,7 +25,15 @@ constexpr int kLines = 128;
 template <class T>
 constexpr int kVector = 16 / sizeof(T);
 template <class T>
+constexpr int kHalf = 8 / sizeof(T);
+template <class T>
 constexpr int kDepth = 64 / sizeof(T);
+
+// Elements that one copy moves where runs of `length` neighbours are there or not: 16 bytes, 8, or one.
+template <class T>
+__device__ __forceinline__ int together(int length) {
+  return length % kVector<T> == 0 ? kVector<T> : length % kHalf<T> == 0 ? kHalf<T> : 1;
+}
 
 // What a loader gives for a coordinate outside an image: no offset brings it back inside.
 constexpr int kOutside = 1 << 29;
@@ -60,9 +68,9 @@ struct Tile<T, true> {
 // ---------------------------------------------------------------------------
 // Copies. Those of cp.async land when the thread waits for them, the others before the barrier.
 
-template <class T>
-__device__ __forceinline__ void copy_vector(T* to, const T* from, const T* data) {
-  cp_async<16>(to, from ? from : data, from != nullptr);
+template <int n, class T>
+__device__ __forceinline__ void copy(T* to, const T* from, const T* data) {
+  cp_async<n * sizeof(T)>(to, from ? from : data, from != nullptr);
 }
 
 // cp.async moves no less than 4 bytes: bf16 goes through registers, in runs that a thread reads
@@ -80,16 +88,18 @@ template <class Gather, class Operand, int kThreads>
 struct Loader {
   using T = typename Gather::Number;
   static constexpr int kTileLines = Operand::kTileLines, kTileDepth = Operand::kTileDepth;
-  // Along the depth: threads side by side share a line, and each has several lines.
+  // Along the depth: threads side by side share a line, and each has several lines. 8 bytes at a time
+  // they have one half of the line, then the other.
   static constexpr int kAlong = kTileDepth / kVector<T>, kLinesAlong = kTileLines * kAlong / kThreads;
-  // Across it: threads side by side share a depth of a band of lines, and each has 16 bytes of each band.
+  // Across it: threads side by side share a depth of a band of lines, and each has 16 bytes of each
+  // band, or 8 of each of its halves.
   static constexpr int kBand = kTileLines % 128 == 0 ? 128 : 64, kBands = (kTileLines + kBand - 1) / kBand;
   static constexpr int kAcross = kBand / kVector<T>;
   // Element by element: a line a thread, or several; where there are threads enough, parts of a depth.
   static constexpr int kSideBySide = kTileLines < kThreads ? kTileLines : kThreads;
   static constexpr int kParts = kThreads / kSideBySide;
   static constexpr int kLinesApart = (kTileLines + kThreads - 1) / kThreads;
-  static constexpr int kMost = kBands > kLinesApart ? kBands : kLinesApart;
+  static constexpr int kMost = 2 * kBands > kLinesApart ? 2 * kBands : kLinesApart;
 
   const Gather& gather;
   int inside;  // lines of the tile that the operand has
@@ -98,48 +108,79 @@ struct Loader {
   __device__ __forceinline__ Loader(const Gather& gather, int line0)
       : gather(gather), inside(gather.lines - line0) {
     const int thread = threadIdx.x;
-    if (!gather.wide) {
+    if (gather.together == 1) {
 #pragma unroll
       for (int i = 0; i < kLinesApart; i++) lines[i] = gather.line(line0 + thread % kSideBySide + i * kThreads);
-    } else if constexpr (Gather::across) {
-#pragma unroll
-      for (int i = 0; i < kBands; i++) lines[i] = gather.line(line0 + thread % kAcross * kVector<T> + i * kBand);
-    } else {
+    } else if constexpr (!Gather::across) {
 #pragma unroll
       for (int i = 0; i < kLinesAlong; i++) lines[i] = gather.line(line0 + thread / kAlong + i * (kThreads / kAlong));
+    } else if (gather.together == kHalf<T>) {
+      lines_across<kHalf<T>>(line0);
+    } else {
+      lines_across<kVector<T>>(line0);
     }
   }
 
   __device__ __forceinline__ void load(Operand& tile, int depth0) const {
-    if (!gather.wide) {
+    if (gather.together == kVector<T>) {
+      load_together<kVector<T>>(tile, depth0);
+    } else if (gather.together == kHalf<T>) {
+      load_together<kHalf<T>>(tile, depth0);
+    } else {
 #pragma unroll
       for (int i = 0; i < kLinesApart; i++) load_elements(tile, depth0, i);
-    } else if constexpr (Gather::across) {
-      load_across(tile, depth0);
-    } else {
-      load_along(tile, depth0);
     }
   }
 
  private:
-  __device__ __forceinline__ void load_along(Operand& tile, int depth0) const {
-    const int line = threadIdx.x / kAlong, d = threadIdx.x % kAlong * kVector<T>;
-    const auto depth = gather.depth(depth0 + d);
+  // n elements a copy.
+  template <int n>
+  __device__ __forceinline__ void lines_across(int line0) {
+    constexpr int kCopies = kVector<T> / n;
 #pragma unroll
-    for (int i = 0; i < kLinesAlong; i++) {
-      copy_vector(tile.place(line + i * (kThreads / kAlong), d), gather.at(lines[i], depth), gather.data);
+    for (int i = 0; i < kBands * kCopies; i++) {
+      lines[i] = gather.line(line0 + threadIdx.x % kAcross * n + i * (kBand / kCopies));
     }
   }
 
-  __device__ __forceinline__ void load_across(Operand& tile, int depth0) const {
-    const int line = threadIdx.x % kAcross * kVector<T>;
+  template <int n>
+  __device__ __forceinline__ void load_together(Operand& tile, int depth0) const {
+    if constexpr (Gather::across) {
+      load_across<n>(tile, depth0);
+    } else {
+      load_along<n>(tile, depth0);
+    }
+  }
+
+  template <int n>
+  __device__ __forceinline__ void load_along(Operand& tile, int depth0) const {
+    constexpr int kCopies = kVector<T> / n;
+    const int line = threadIdx.x / kAlong;
+#pragma unroll 1
+    for (int j = 0; j < kCopies; j++) {
+      // Odd lines begin with their second half: the lines that lie in the same banks, but for the
+      // swizzle, are then written one half each.
+      const int half = (j + line) % kCopies, d = (threadIdx.x % kAlong + half * kAlong) * n;
+      const auto depth = gather.depth(depth0 + d);
 #pragma unroll
-    for (int i = 0; i < kTileDepth * kAcross / kThreads; i++) {
+      for (int i = 0; i < kLinesAlong; i++) {
+        copy<n>(tile.place(line + i * (kThreads / kAlong), d), gather.at(lines[i], depth), gather.data);
+      }
+    }
+  }
+
+  template <int n>
+  __device__ __forceinline__ void load_across(Operand& tile, int depth0) const {
+    constexpr int kCopies = kVector<T> / n;
+    const int line = threadIdx.x % kAcross * n;
+    constexpr int kTurns = kTileDepth * kAcross / kThreads;
+#pragma unroll(kCopies == 1 ? kTurns : 1)
+    for (int i = 0; i < kTurns; i++) {
       const int d = threadIdx.x / kAcross + i * (kThreads / kAcross);
       const auto depth = gather.depth(depth0 + d);
 #pragma unroll
-      for (int band = 0; band < kBands; band++) {
-        copy_vector(tile.place(line + band * kBand, d), gather.at(lines[band], depth), gather.data);
+      for (int band = 0; band < kBands * kCopies; band++) {
+        copy<n>(tile.place(line + band * (kBand / kCopies), d), gather.at(lines[band], depth), gather.data);
       }
     }
   }

@@ -25,6 +25,8 @@ mod cpu;
 mod cuda;
 mod tma;
 
+pub(crate) use self::cuda::Laid;
+
 use crate::error::{Error, Result};
 use crate::ops::Storage;
 use crate::tensor::Extent;

@@ -7,7 +7,7 @@
 use bytemuck::NoUninit;
 
 use super::Conv;
-use super::cuda::{Geometry, parity, split_pitch};
+use super::cuda::{Geometry, Laid, parity, split_pitch};
 use crate::device::tensor_map::{Element, TensorMap, Window};
 use crate::device::{Arg, Device, Launch};
 use crate::error::{Error, Result};
@@ -267,10 +267,10 @@ impl<D: Device> Gpu<D> {
         let Some(Fprop { windows, filters, boxes }) = shape.fprop(tiling.columns) else { return cannot(OP, conv) };
         let of_group = conv.C / conv.groups;
         let piece = shape.piece(of_group);
-        let size = conv.product(N, Direction::Fprop).size;
+        let size = Laid::unpadded(conv).product(N, Direction::Fprop).size;
         let steps = shape.steps(conv.R * conv.S, of_group);
         let waves = Waves::new(tiling.columns, &size).cut_last(steps, multiprocessors);
-        let geometry = Geometry::new(OP, conv, N, relu, Split::ONE)?;
+        let geometry = Geometry::new(OP, &Laid::unpadded(conv), N, relu, Split::ONE)?;
         let tiles = Tiles::new(OP, &waves, piece, of_group)?;
         let (bf16, len) = (self.precision == Precision::Bf16, N * conv.output().len());
         let sums = self.workspace.room(&self.device, waves.bytes())?;
@@ -308,11 +308,11 @@ impl<D: Device> Gpu<D> {
         let Some(Dgrad { parities, filters }) = shape.dgrad(tiling.columns) else { return cannot(OP, conv) };
         let K = conv.K / conv.groups;
         let taps = conv.R.div_ceil(conv.stride) * conv.S.div_ceil(conv.stride);
-        let mut waves = Waves::new(tiling.columns, &conv.product(N, Direction::Dgrad).size);
+        let mut waves = Waves::new(tiling.columns, &Laid::unpadded(conv).product(N, Direction::Dgrad).size);
         if conv.stride == 1 {
             waves = waves.cut_last(shape.steps(taps, K), multiprocessors);
         }
-        let geometry = Geometry::new(OP, conv, N, false, Split::ONE)?;
+        let geometry = Geometry::new(OP, &Laid::unpadded(conv), N, false, Split::ONE)?;
         let tiles = Tiles::new(OP, &waves, shape.piece(K), K)?;
         let (bf16, len) = (self.precision == Precision::Bf16, N * conv.input().len());
         // The tensor cores read tf32 along the depth alone, which is k here.
@@ -354,8 +354,9 @@ impl<D: Device> Gpu<D> {
         const OP: &str = "conv_wgrad";
         let (shape, multiprocessors) = (self.shape(conv, N), self.multiprocessors());
         let Some(Wgrad { windows, rows, piece }) = shape.wgrad(tiling.columns) else { return cannot(OP, conv) };
-        let waves = Waves::new(tiling.columns, &conv.product(N, Direction::Wgrad).size).cut_into(tiling.split);
-        let geometry = Geometry::new(OP, conv, N, false, tiling.split)?;
+        let waves =
+            Waves::new(tiling.columns, &Laid::unpadded(conv).product(N, Direction::Wgrad).size).cut_into(tiling.split);
+        let geometry = Geometry::new(OP, &Laid::unpadded(conv), N, false, tiling.split)?;
         let tiles = Tiles::new(OP, &waves, piece, conv.C / conv.groups)?;
         let sums = self.workspace.room(&self.device, tiling.split.bytes(split_pitch(conv)))?;
         let args = [

@@ -6,7 +6,7 @@ use super::{Crop, CropOp};
 use crate::device::{Arg, Device, Launch};
 use crate::error::Result;
 use crate::ops::Gpu;
-use crate::ops::gpu::{Version, check_bytes, int, launch_rows, versions};
+use crate::ops::gpu::{Number, Version, check_bytes, int, launch_rows, versions};
 
 /// kernels/include/geometry/crop.cuh.
 #[repr(C)]
@@ -17,10 +17,11 @@ struct Geometry {
     H: i32,
     W: i32,
     C: i32,
+    pitch: i32,
 }
 
 impl Geometry {
-    fn new(crop: &Crop, N: usize) -> Result<Self> {
+    fn new(crop: &Crop, N: usize, pitch: usize) -> Result<Self> {
         let size = |name, size| int("crop", name, size);
         Ok(Geometry {
             N: size("N", N)?,
@@ -28,6 +29,7 @@ impl Geometry {
             H: size("H", crop.output.H)?,
             W: size("W", crop.output.W)?,
             C: size("C", crop.output.C)?,
+            pitch: size("a pixel", pitch)?,
         })
     }
 }
@@ -43,15 +45,24 @@ impl<D: Device> CropOp for Gpu<D> {
         mean: &Self::Buf,    // (record, record, C)
         y: &mut Self::Buf,   // (N, H, W, C)
     ) -> Result<()> {
-        let geometry = Geometry::new(crop, N)?;
-        let (record, output) = (crop.input().len(), crop.output.len());
+        let (record, output, pitch) = (crop.input().len(), crop.output, y.pitch(crop.output.C));
+        let geometry = Geometry::new(crop, N, pitch)?;
         check_bytes("crop", "images", images, N * record)?;
         check_bytes("crop", "windows", windows, N * 3 * size_of::<i32>())?;
-        let kernel = self.choose(versions!("crop_forward"));
-        let launch = match self.version {
-            Version::Naive => Launch::elementwise(kernel, N * output, 256)?,
-            Version::Portable | Version::Gathering | Version::Fast => {
-                launch_rows("crop", kernel, N * crop.output.H, crop.output.W * crop.output.C)?
+        let launch = if pitch > output.C {
+            let kernel = match self.number() {
+                Number::F32 => "crop_forward_3_f32",
+                Number::Bf16 => "crop_forward_3_bf16",
+            };
+            // Four elements a thread.
+            launch_rows("crop", kernel, N * output.H, output.W * pitch / 4)?
+        } else {
+            let kernel = self.choose(versions!("crop_forward"));
+            match self.version {
+                Version::Naive => Launch::elementwise(kernel, N * output.len(), 256)?,
+                Version::Portable | Version::Gathering | Version::Fast => {
+                    launch_rows("crop", kernel, N * output.H, output.W * output.C)?
+                }
             }
         };
         let args = [
@@ -59,7 +70,7 @@ impl<D: Device> CropOp for Gpu<D> {
             Arg::input(images),
             Arg::input(windows),
             mean.read("crop", "mean", record)?,
-            y.write("crop", "y", N * output)?,
+            y.write_images("crop", "y", N, output)?,
         ];
         self.device.launch(&launch, &args)
     }

@@ -4,7 +4,7 @@ use bytemuck::NoUninit;
 
 use super::OccludeOp;
 use crate::device::{Arg, Device, Launch};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::Gpu;
 use crate::ops::gpu::{Version, check_bytes, int, launch_rows, versions};
 use crate::tensor::Extent;
@@ -16,6 +16,7 @@ struct Geometry {
     N: i32,
     H: i32,
     W: i32,
+    /// From one pixel to the next.
     C: i32,
 }
 
@@ -31,22 +32,30 @@ impl<D: Device> OccludeOp for Gpu<D> {
         y: &mut Self::Buf,  // (N, H, W, C)
     ) -> Result<()> {
         let size = |name, size| int("occlude", name, size);
-        let geometry =
-            Geometry { N: size("N", N)?, H: size("H", image.H)?, W: size("W", image.W)?, C: size("C", image.C)? };
+        // Where pixels are padded, what is behind their channels is copied too.
+        let C = y.pitch(image.C);
+        if [x, z].map(|buffer| buffer.pitch(image.C)) != [C; 2] {
+            let [x, z] = [x, z].map(|buffer| buffer.pitch(image.C));
+            return Err(Error::shape(
+                "occlude",
+                format!("the pixels of x, z and y lie {x}, {z} and {C} elements apart: allocate all for images"),
+            ));
+        }
+        let geometry = Geometry { N: size("N", N)?, H: size("H", image.H)?, W: size("W", image.W)?, C: size("C", C)? };
         check_bytes("occlude", "copies", copies, N * 5 * size_of::<i32>())?;
         let kernel = self.choose(versions!("occlude"));
         let launch = match self.version {
-            Version::Naive => Launch::elementwise(kernel, N * image.len(), 256)?,
+            Version::Naive => Launch::elementwise(kernel, N * image.H * image.W * C, 256)?,
             Version::Portable | Version::Gathering | Version::Fast => {
-                launch_rows("occlude", kernel, N * image.H, image.W * image.C)?
+                launch_rows("occlude", kernel, N * image.H, image.W * C)?
             }
         };
         let args = [
             Arg::geometry(&geometry),
-            x.read("occlude", "x", M * image.len())?,
-            z.read("occlude", "z", image.len())?,
+            x.read_images("occlude", "x", M, image)?,
+            z.read_images("occlude", "z", 1, image)?,
             Arg::input(copies),
-            y.write("occlude", "y", N * image.len())?,
+            y.write_images("occlude", "y", N, image)?,
         ];
         self.device.launch(&launch, &args)
     }
