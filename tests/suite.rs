@@ -20,6 +20,7 @@ mod eval;
 mod evolution;
 mod figures;
 mod fixture;
+mod fuse;
 mod gradcheck;
 mod info;
 mod invariance;

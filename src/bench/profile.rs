@@ -49,19 +49,26 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Takes `steps` training steps on `device` apart, after one that is not looked at.
+    /// Takes `steps` training steps on `device`, which fuse layers or not, apart, after one that is not looked at.
     ///
     /// # Errors
     /// Those of the device, [`Workload::new`] and [`Workload::train`].
-    pub fn measure(device: train::Device, config: &Config, classes: usize, batch: usize, steps: usize) -> Result<Self> {
+    pub fn measure(
+        device: train::Device,
+        config: &Config,
+        classes: usize,
+        batch: usize,
+        fused: bool,
+        steps: usize,
+    ) -> Result<Self> {
         match device {
-            train::Device::Cpu => Self::of(Cpu::<f32>::new(), None, config, classes, batch, steps),
+            train::Device::Cpu => Self::of(Cpu::<f32>::new(), None, config, classes, batch, fused, steps),
             train::Device::Cuda(ordinal, precision) => {
-                Self::of_kernels(Cuda::new(ordinal)?, precision, config, classes, batch, steps)
+                Self::of_kernels(Cuda::new(ordinal)?, precision, config, classes, batch, fused, steps)
             }
             #[cfg(feature = "emulator")]
             train::Device::Emulator(precision) => {
-                Self::of_kernels(Emulator::new(0), precision, config, classes, batch, steps)
+                Self::of_kernels(Emulator::new(0), precision, config, classes, batch, fused, steps)
             }
         }
     }
@@ -72,10 +79,11 @@ impl Profile {
         config: &Config,
         classes: usize,
         batch: usize,
+        fused: bool,
         steps: usize,
     ) -> Result<Self> {
         let (device, asked) = Watched::new(device);
-        Self::of(Gpu::new(device, precision), Some(asked), config, classes, batch, steps)
+        Self::of(Gpu::new(device, precision), Some(asked), config, classes, batch, fused, steps)
     }
 
     fn of<B: Backend>(
@@ -84,11 +92,12 @@ impl Profile {
         config: &Config,
         classes: usize,
         batch: usize,
+        fused: bool,
         steps: usize,
     ) -> Result<Self> {
         let roof = backend.roof()?;
         let (backend, calls) = Recorder::new(backend, asked);
-        let mut workload = Workload::new(backend, config, classes, batch)?;
+        let mut workload = Workload::new(backend, config, classes, batch, fused)?;
         workload.train()?;
         calls.try_iter().for_each(drop);
         let mut rows = Rows::default();

@@ -1,6 +1,9 @@
 //! The walk through a network: up to the loss, down to the gradients, and the update.
+//!
+//! A training step is the three in one, and merges operations where it may: see [`crate::net::fuse`].
 
 use crate::error::{Error, Result};
+use crate::net::fuse;
 use crate::net::net::{Blob, Net, StepKey, StepRecord};
 use crate::net::param::{Training, not_for_training, weight_and_bias, weight_and_bias_mut};
 use crate::net::plan::{Layer, LayerOp};
@@ -70,7 +73,7 @@ impl<B: Backend> Net<B> {
     /// Loss, then the walk down: fills the gradient of every parameter. `pass`
     /// must be that of the forward walk.
     pub fn backward(&mut self, pass: Pass) -> Result<LossSums> {
-        self.walk_down(pass != Pass::Eval)?;
+        self.walk_down(pass != Pass::Eval, false)?;
         self.read_loss()
     }
 
@@ -81,7 +84,10 @@ impl<B: Backend> Net<B> {
     }
 
     /// Forward walk, backward walk and update in one, without waiting for them: the
-    /// loss is asked for and comes when it is there, see [`Net::await_loss`].
+    /// loss is asked for and comes when it is there, see [`Net::await_loss`]. What
+    /// the gradients hold afterwards is unspecified, and some blobs are not kept
+    /// (see [`crate::net::fuse`]): to look at either, walk with [`Net::forward`]
+    /// and [`Net::backward`].
     pub fn train_step(&mut self, step: u64, update: &Update) -> Result<B::Posted> {
         self.set_scalars(update.scalars(step))?;
         let key = StepKey { N: self.N, decay_biases: update.decay_biases, rms_clip: update.rms_clip };
@@ -104,7 +110,7 @@ impl<B: Backend> Net<B> {
 
     fn whole_step(&mut self, update: &Update) -> Result<()> {
         self.walk_up(true, self.plan.layers.len())?;
-        self.walk_down(true)?;
+        self.walk_down(true, self.fused)?;
         self.move_params(update)
     }
 
@@ -131,12 +137,14 @@ impl<B: Backend> Net<B> {
             let (below, above) = self.blobs.split_at_mut(i);
             let x = below.last().map_or(&self.input, |blob| &blob.y);
             let (blob, next) = above.split_at_mut(1);
-            let Blob { y, switches } = &mut blob[0];
+            let Blob { y, switches, kept } = &mut blob[0];
+            *kept = true;
             let backend = &mut self.backend;
             // Pooling and the normalisation behind it share a launch where the backend has one.
             let behind = self.plan.layers[..layers].get(i + 1).map(|layer| &layer.op);
             if let (LayerOp::Pool(pool), Some(LayerOp::Lrn(lrn))) = (&layer.op, behind) {
                 let switches = switched(switches.as_mut(), layer)?;
+                next[0].kept = true;
                 backend.pool_lrn_forward(pool, lrn, N, x, y, switches, &mut next[0].y)?;
                 i += 2;
                 continue;
@@ -164,23 +172,24 @@ impl<B: Backend> Net<B> {
         Ok(())
     }
 
-    fn walk_down(&mut self, dropping: bool) -> Result<()> {
-        let N = self.N;
+    fn walk_down(&mut self, dropping: bool, fused: bool) -> Result<()> {
+        let (N, layers) = (self.N, &self.plan.layers);
         let dblobs =
             self.dblobs.as_mut().ok_or_else(|| Error::Usage("backward in a network built for evaluation".into()))?;
         let top = self.blobs.len() - 1;
         let (z, dz) = (&self.blobs[top].y, &mut dblobs[top % 2]);
         self.backend.softmax_loss(N, self.plan.classes, z, &self.labels, Some(dz), &mut self.tally)?;
-        for (i, layer) in self.plan.layers.iter().enumerate().rev() {
+        for (i, layer) in layers.iter().enumerate().rev() {
             let x = if i == 0 { &self.input } else { &self.blobs[i - 1].y };
-            let Blob { y, switches } = &self.blobs[i];
+            let blob = &self.blobs[i];
             let [even, odd] = &mut *dblobs;
             let (dy, dx) = if i.is_multiple_of(2) { (even, odd) } else { (odd, even) };
             let backend = &mut self.backend;
             match &layer.op {
                 LayerOp::Conv { conv, relu } => {
-                    if *relu {
-                        backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), y, dy)?;
+                    let masked = fused && i + 1 < layers.len() && fuse::pools_rectified(layers, i + 1);
+                    if *relu && !masked {
+                        backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), blob.kept(layer)?, dy)?;
                     }
                     let [w, b] = weight_and_bias_mut(&mut self.params, i)?;
                     let (dw, db) = (w.training_mut()?, b.training_mut()?);
@@ -192,7 +201,10 @@ impl<B: Backend> Net<B> {
                 // Nothing wants the gradient of the input, and no buffer has room for it.
                 LayerOp::Pool(_) | LayerOp::Lrn(_) if i == 0 => {}
                 LayerOp::Pool(pool) => {
-                    backend.unpool(pool, N, UnpoolMode::Add, dy, switched(switches.as_ref(), layer)?, dx)?;
+                    if fused && fuse::pools_rectified(layers, i) {
+                        backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), &blob.y, dy)?;
+                    }
+                    backend.unpool(pool, N, UnpoolMode::Add, dy, switched(blob.switches.as_ref(), layer)?, dx)?;
                 }
                 LayerOp::Lrn(lrn) => {
                     backend.lrn_backward(lrn, N * layer.input.H * layer.input.W, layer.input.C, x, dy, dx)?;
@@ -204,7 +216,7 @@ impl<B: Backend> Net<B> {
                     }
                     // After dropout y > 0 still means "rectified unit was on and kept".
                     if *relu {
-                        backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), y, dy)?;
+                        backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), &blob.y, dy)?;
                     }
                     let [w, b] = weight_and_bias_mut(&mut self.params, i)?;
                     let (dw, db) = (w.training_mut()?, b.training_mut()?);
