@@ -1,7 +1,8 @@
 //! A fused step is the step: the same bits as its operations one after the other.
 
 use zfnet::device::Device;
-use zfnet::net::{Net, Part, Update};
+use zfnet::error::Result;
+use zfnet::net::{Keep, Net, Part, Pass, Reverse, Update};
 use zfnet::ops::pool::{Pool, Rounding, UnpoolMode};
 use zfnet::ops::relu::ReluRule;
 use zfnet::ops::{Backend, Cpu, Gpu, Precision, Real, Role};
@@ -141,6 +142,7 @@ on_cpu!(trajectories);
 fn trajectories_on<D: Device>(open: impl Fn() -> D) {
     assert_fused_is_unfused("naive", || Gpu::naive(open()));
     assert_fused_is_unfused("portable bf16", || Gpu::portable(open(), Precision::Bf16));
+    assert_fused_is_unfused("gathering bf16", || Gpu::gathering(open(), Precision::Bf16));
     for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
         assert_fused_is_unfused(&precision.to_string(), || Gpu::new(open(), precision));
     }
@@ -156,6 +158,58 @@ fn trajectories_on_a_gpu() {
     if gpu().is_some() {
         trajectories_on(|| gpu().unwrap());
     }
+}
+
+/// What a fused step does not write nobody reads: not as a blob, not on the way down; and it is there again
+/// after a walk that keeps everything.
+#[test]
+fn a_blob_that_was_not_kept_is_refused() {
+    let mut net = Net::new(Gpu::new(emulator(0), Precision::Bf16), plan(TINY, CLASSES), 2, true, SEED).unwrap();
+    net.init(he).unwrap();
+    let (x, labels) = batch(0, 2, net.plan().input.len());
+    net.load_input(&x, &labels).unwrap();
+    let step = |net: &mut Net<_>| {
+        let posted = net.train_step(0, &UPDATE).unwrap();
+        net.await_loss(posted).unwrap();
+    };
+    let gradient = |net: &mut Net<_>| net.project("fc4", &[Keep::Layer; 2], &Reverse::GRADIENT).map(|_| ());
+    let refused = |result: Result<()>| result.unwrap_err().to_string().contains("did not keep its output");
+    step(&mut net);
+    assert!(refused(net.blob("conv1").map(|_| ())));
+    assert!(refused(gradient(&mut net)));
+    assert!(refused(net.backward(Pass::Eval).map(|_| ())));
+    assert_eq!(net.first_non_finite().unwrap(), None);
+    for kept in ["pool1", "lrn1", "conv2", "fc5"] {
+        assert!(net.blob(kept).unwrap().iter().all(|v| v.is_finite()), "{kept}");
+    }
+    net.forward(Pass::Eval).unwrap();
+    assert!(net.blob("conv1").unwrap().iter().any(|v| *v > 0.0));
+    gradient(&mut net).unwrap();
+    net.set_fused(false);
+    step(&mut net);
+    net.blob("conv1").unwrap();
+}
+
+/// Between steps, somebody may update by himself: a step is recorded with its own table of tensors.
+#[test]
+fn an_update_between_steps_is_no_harm() {
+    let run = |fused: bool| {
+        let mut net = Net::new(Gpu::new(emulator(0), Precision::Bf16), plan(TINY, CLASSES), 2, true, SEED).unwrap();
+        net.set_fused(fused);
+        net.init(he).unwrap();
+        let (x, labels) = batch(0, 2, net.plan().input.len());
+        net.load_input(&x, &labels).unwrap();
+        for step in 0..4 {
+            let posted = net.train_step(2 * step, &UPDATE).unwrap();
+            net.await_loss(posted).unwrap();
+            let pass = Pass::Train { step: 2 * step + 1 };
+            net.forward(pass).unwrap();
+            net.backward(pass).unwrap();
+            net.update(&UPDATE).unwrap();
+        }
+        net.export(Part::Value).unwrap().into_iter().flat_map(|tensor| tensor.data).collect::<Vec<_>>()
+    };
+    assert_same_bits("weights", &run(true), &run(false));
 }
 
 /// The switch is no part of a run: one that is stopped and goes on the other way is the same run.

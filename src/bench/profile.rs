@@ -20,7 +20,7 @@ use crate::train::{Config, device as train};
 /// One operation of one layer, in the order of the step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// The layer's name, or the two that the operation fuses; `input`, `loss`, or `all` for the update
+    /// The layer's name, or those that the operation fuses; `input`, `loss`, or `all` for the update
     /// of all parameters.
     pub layer: String,
     /// `fprop`, `dgrad`, `wgrad`, `forward`, `backward`, `relu`, `dropout`, ...
@@ -209,11 +209,15 @@ impl Order<'_> {
             Op::ConvFprop => up(is_conv).nth(n),
             Op::ConvDgrad | Op::ConvWgrad => down(is_conv).nth(n),
             Op::LinearFprop => up(is_linear).nth(n),
-            Op::LinearDgrad | Op::LinearWgrad => down(is_linear).nth(n),
+            Op::LinearDgrad | Op::LinearWgrad | Op::LinearWgradSgd => down(is_linear).nth(n),
             Op::PoolForward => up(is_pool).nth(n),
             Op::PoolLrnForward => {
                 let [pool, lrn] = [Op::PoolForward, Op::LrnForward].map(|op| self.layer_of(op));
                 return format!("{pool}, {lrn}");
+            }
+            Op::ConvPoolLrnForward => {
+                let [conv, behind] = [Op::ConvFprop, Op::PoolLrnForward].map(|op| self.layer_of(op));
+                return format!("{conv}, {behind}");
             }
             Op::Unpool => down(is_pool).nth(n),
             Op::LrnForward => up(is_lrn).nth(n),
@@ -252,7 +256,8 @@ fn name(op: Op) -> &'static str {
         Op::ConvFprop | Op::LinearFprop => "fprop",
         Op::ConvDgrad | Op::LinearDgrad => "dgrad",
         Op::ConvWgrad | Op::LinearWgrad => "wgrad",
-        Op::PoolForward | Op::LrnForward | Op::PoolLrnForward => "forward",
+        Op::LinearWgradSgd => "wgrad + sgd",
+        Op::PoolForward | Op::LrnForward | Op::PoolLrnForward | Op::ConvPoolLrnForward => "forward",
         Op::Unpool | Op::LrnBackward => "backward",
         Op::ReluBackward => "relu backward",
         Op::Dropout => "dropout",

@@ -153,7 +153,7 @@ impl<B: Backend> Net<B> {
     }
 
     /// Whether [`Net::train_step`] fuses layers, as it does unless told otherwise: see
-    /// [`fuse`](crate::net::fuse). The parameters that come out are the same bits either way.
+    /// [`fuse`](crate::net::fuse), also for what it does to results.
     pub fn set_fused(&mut self, fused: bool) {
         if self.fused != fused {
             (self.fused, self.step_record) = (fused, StepRecord::None);

@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 use crate::net::fuse;
 use crate::net::net::{Blob, Net, StepKey, StepRecord};
-use crate::net::param::{Training, not_for_training, weight_and_bias, weight_and_bias_mut};
+use crate::net::param::{Param, Training, not_for_training, weight_and_bias, weight_and_bias_mut};
 use crate::net::plan::{Layer, LayerOp};
 use crate::ops::dropout::Dropout;
 use crate::ops::pool::UnpoolMode;
@@ -53,13 +53,13 @@ impl<B: Backend> Net<B> {
         if let Pass::Train { step } = pass {
             self.set_scalars(StepScalars { step, ..self.step })?;
         }
-        self.walk_up(pass != Pass::Eval, self.plan.layers.len())
+        self.walk_up(pass != Pass::Eval, self.plan.layers.len(), false)
     }
 
     /// Evaluation walk up to blob `name`; those above keep what they held.
     pub fn forward_to(&mut self, name: &str) -> Result<()> {
         let top = self.plan.layer_index(name)?;
-        self.walk_up(false, top + 1)
+        self.walk_up(false, top + 1, false)
     }
 
     /// Loss and ranks of the batch in hand, summed over its images.
@@ -73,14 +73,16 @@ impl<B: Backend> Net<B> {
     /// Loss, then the walk down: fills the gradient of every parameter. `pass`
     /// must be that of the forward walk.
     pub fn backward(&mut self, pass: Pass) -> Result<LossSums> {
-        self.walk_down(pass != Pass::Eval, false)?;
+        self.walk_down(pass != Pass::Eval, None)?;
         self.read_loss()
     }
 
     /// Updates every parameter from its gradient, then clips convolution filters.
     pub fn update(&mut self, update: &Update) -> Result<()> {
         self.set_scalars(update.scalars(self.step.step))?;
-        self.move_params(update)
+        // Other tensors than a fused step's: a recording would then not find its table ready.
+        self.step_record = StepRecord::None;
+        self.move_params(update, false)
     }
 
     /// Forward walk, backward walk and update in one, without waiting for them: the
@@ -109,9 +111,10 @@ impl<B: Backend> Net<B> {
     }
 
     fn whole_step(&mut self, update: &Update) -> Result<()> {
-        self.walk_up(true, self.plan.layers.len())?;
-        self.walk_down(true, self.fused)?;
-        self.move_params(update)
+        let fused = self.fused.then_some(update);
+        self.walk_up(true, self.plan.layers.len(), self.fused)?;
+        self.walk_down(true, fused)?;
+        self.move_params(update, self.fused)
     }
 
     /// Waits for the loss of a step.
@@ -129,7 +132,7 @@ impl<B: Backend> Net<B> {
         self.backend.set_scalars(&step, &mut self.scalars)
     }
 
-    fn walk_up(&mut self, dropping: bool, layers: usize) -> Result<()> {
+    fn walk_up(&mut self, dropping: bool, layers: usize, fused: bool) -> Result<()> {
         let N = self.N;
         let mut i = 0;
         while i < layers {
@@ -138,8 +141,19 @@ impl<B: Backend> Net<B> {
             let x = below.last().map_or(&self.input, |blob| &blob.y);
             let (blob, next) = above.split_at_mut(1);
             let Blob { y, switches, kept } = &mut blob[0];
-            *kept = true;
             let backend = &mut self.backend;
+            let three = fuse::conv_pool_lrn(&self.plan.layers[i..layers]);
+            let three = three.filter(|three| fused && backend.fuses_conv_pool_lrn_forward(three));
+            if let (Some(three), [pooled, normalised, ..]) = (three, &mut *next) {
+                let [w, b] = weight_and_bias(&self.params, i)?;
+                let codes = switched(pooled.switches.as_mut(), &self.plan.layers[i + 1])?;
+                let (a, z) = (&mut pooled.y, &mut normalised.y);
+                backend.conv_pool_lrn_forward(&three, N, x, &w.value, &b.value, y, a, codes, z)?;
+                (*kept, pooled.kept, normalised.kept) = (false, true, true);
+                i += 3;
+                continue;
+            }
+            *kept = true;
             // Pooling and the normalisation behind it share a launch where the backend has one.
             let behind = self.plan.layers[..layers].get(i + 1).map(|layer| &layer.op);
             if let (LayerOp::Pool(pool), Some(LayerOp::Lrn(lrn))) = (&layer.op, behind) {
@@ -172,7 +186,8 @@ impl<B: Backend> Net<B> {
         Ok(())
     }
 
-    fn walk_down(&mut self, dropping: bool, fused: bool) -> Result<()> {
+    /// With `fused`, linear layers are updated as soon as their gradient is there.
+    fn walk_down(&mut self, dropping: bool, fused: Option<&Update>) -> Result<()> {
         let (N, layers) = (self.N, &self.plan.layers);
         let dblobs =
             self.dblobs.as_mut().ok_or_else(|| Error::Usage("backward in a network built for evaluation".into()))?;
@@ -187,7 +202,7 @@ impl<B: Backend> Net<B> {
             let backend = &mut self.backend;
             match &layer.op {
                 LayerOp::Conv { conv, relu } => {
-                    let masked = fused && i + 1 < layers.len() && fuse::pools_rectified(layers, i + 1);
+                    let masked = fused.is_some() && i + 1 < layers.len() && fuse::pools_rectified(layers, i + 1);
                     if *relu && !masked {
                         backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), blob.kept(layer)?, dy)?;
                     }
@@ -201,7 +216,7 @@ impl<B: Backend> Net<B> {
                 // Nothing wants the gradient of the input, and no buffer has room for it.
                 LayerOp::Pool(_) | LayerOp::Lrn(_) if i == 0 => {}
                 LayerOp::Pool(pool) => {
-                    if fused && fuse::pools_rectified(layers, i) {
+                    if fused.is_some() && fuse::pools_rectified(layers, i) {
                         backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), &blob.y, dy)?;
                     }
                     backend.unpool(pool, N, UnpoolMode::Add, dy, switched(blob.switches.as_ref(), layer)?, dx)?;
@@ -219,6 +234,15 @@ impl<B: Backend> Net<B> {
                         backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), &blob.y, dy)?;
                     }
                     let [w, b] = weight_and_bias_mut(&mut self.params, i)?;
+                    if let Some(update) = fused {
+                        // w is about to change: dx first.
+                        if i > 0 {
+                            backend.linear_dgrad(linear, N, dy, &w.value, dx)?;
+                        }
+                        let (w, b) = (w.trained(true)?, b.trained(update.decay_biases)?);
+                        backend.linear_wgrad_sgd(linear, N, x, dy, &self.scalars, w, b)?;
+                        continue;
+                    }
                     let (dw, db) = (w.training_mut()?, b.training_mut()?);
                     backend.linear_wgrad(linear, N, x, dy, &mut dw.grad, &mut db.grad)?;
                     if i > 0 {
@@ -230,9 +254,11 @@ impl<B: Backend> Net<B> {
         Ok(())
     }
 
-    fn move_params(&mut self, update: &Update) -> Result<()> {
+    /// With `fused`, those of linear layers are left out: the walk down has moved them.
+    fn move_params(&mut self, update: &Update, fused: bool) -> Result<()> {
         let mut tensors = Vec::with_capacity(self.params.len());
-        for param in &mut self.params {
+        let moved = |param: &Param<B>| fused && matches!(self.plan.layers[param.layer].op, LayerOp::Linear { .. });
+        for param in self.params.iter_mut().filter(|param| !moved(param)) {
             let (K, M) = (param.shape[0], param.fan_in());
             let (is_filter, is_bias) = (param.shape.len() == 4, param.is_bias());
             let Training { grad, momentum } = param.training.as_mut().ok_or_else(not_for_training)?;

@@ -72,7 +72,7 @@ pub struct Args {
     #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
     save_every: f64,
 
-    /// Run every operation of a step by itself, for comparison: slower, the same bits
+    /// Run every operation of a step by itself, for comparison: the same results, to rounding at most
     #[arg(long)]
     unfused: bool,
 

@@ -12,7 +12,7 @@ use crate::ops::product::{Cut, Direction, Divisor, Product, ProductSize, Split, 
 /// kernels/include/geometry/conv.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, NoUninit)]
-pub(super) struct Geometry {
+pub(in crate::ops) struct Geometry {
     N: i32,
     H: i32,
     W: i32,
@@ -81,7 +81,7 @@ impl Conv {
 }
 
 impl Geometry {
-    pub fn new(op: &'static str, conv: &Conv, N: usize, relu: bool, split: Split) -> Result<Self> {
+    pub(in crate::ops) fn new(op: &'static str, conv: &Conv, N: usize, relu: bool, split: Split) -> Result<Self> {
         let size = |name, size| int(op, name, size);
         let (parity_H, parity_W) = parity(conv);
         let (group_C, group_K) = (conv.C / conv.groups, conv.K / conv.groups);
