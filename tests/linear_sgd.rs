@@ -4,7 +4,7 @@ use zfnet::device::Device;
 use zfnet::ops::linear::Linear;
 use zfnet::ops::linear_sgd::{LinearSgdOp, Trained};
 use zfnet::ops::sgd::SgdTensor;
-use zfnet::ops::{Backend, Cpu, Gpu, GpuBuf, Real, Role, StepScalars, Storage};
+use zfnet::ops::{Backend, Cpu, Gpu, GpuBuf, Precision, Real, Role, StepScalars, Storage, Version};
 
 use crate::common::compare::{assert_refused, assert_same_bits};
 use crate::common::gpu::{SLACK, filled, on_gpus, representable};
@@ -131,11 +131,15 @@ fn values_of<D: Device>(gpu: &mut Gpu<D>, buffer: &GpuBuf<D::Buffer>, len: usize
     values
 }
 
-/// Weights whose rows are wide enough for each of the tiles of one generation of GPUs.
+/// Tiles of every width of one generation of GPUs: on three multiprocessors three rows of tiles are a wave, so
+/// the inputs choose the narrowest that holds them.
 fn every_tile_gives_the_same_bits(gpu: &mut Gpu<impl Device>) {
+    if (gpu.precision(), gpu.version()) != (Precision::Bf16, Version::Fast) {
+        return;
+    }
     for inputs in [90, 128, 188, 252] {
-        let (linear, N) = (Linear::new(inputs, 300).unwrap(), 70);
-        let [x, dy] = [(7, N * inputs), (8, N * 300)].map(|(lane, len)| {
+        let (linear, N) = (Linear::new(inputs, 260).unwrap(), 70);
+        let [x, dy] = [(7, N * inputs), (8, N * 260)].map(|(lane, len)| {
             let values = representable(gpu, &normal::<f32>(lane, len));
             filled(gpu, Role::Activation, &values)
         });
