@@ -12,10 +12,10 @@
 //   sgd_step_2  like 1, but 16 bytes a load where the segment is aligned, squares summed on the way, and the
 //               copy in bf16
 
-#include "geometry/scalars.cuh"
 #include "geometry/sgd.cuh"
 #include "numbers.cuh"
 #include "reduce.cuh"
+#include "sgd.cuh"
 #include "vector.cuh"
 
 // ---------------------------------------------------------------------------
@@ -35,8 +35,7 @@ extern "C" __global__ void sgd_step_1(const SgdSegment* __restrict__ segments,  
   const SgdSegment segment = segments[blockIdx.x];
   const float decay = segment.decays ? scalars->weight_decay : 0.0f;
   for (int i = threadIdx.x; i < segment.len; i += blockDim.x) {
-    segment.v[i] = scalars->momentum * segment.v[i] + (segment.g[i] + decay * segment.w[i]);
-    segment.w[i] = segment.w[i] - scalars->lr * segment.v[i];
+    descend(*scalars, decay, segment.g[i], segment.v[i], segment.w[i]);
   }
   if (segment.radius == INFINITY) return;
   __syncthreads();
@@ -56,11 +55,7 @@ template <int n>
 __device__ __forceinline__ double update(const SgdSegment& segment, const Scalars& scalars, float decay, int i) {
   const Vector<float, n> g = load<n>(segment.g + i);
   Vector<float, n> v = load<n>(segment.v + i), w = load<n>(segment.w + i);
-#pragma unroll
-  for (int j = 0; j < n; j++) {
-    v.v[j] = scalars.momentum * v.v[j] + (g.v[j] + decay * w.v[j]);
-    w.v[j] = w.v[j] - scalars.lr * v.v[j];
-  }
+  descend(scalars, decay, g, v, w);
   store(segment.v + i, v);
   store(segment.w + i, w);
   if (segment.copy != nullptr) store(segment.copy + i, from_f32<bf16>(w));

@@ -84,7 +84,7 @@ fn a_profile_takes_the_whole_step_apart() {
     let mut expected = vec![("input", "crop"), ("loss", "softmax"), ("all", "sgd")];
     expected.extend(convs.iter().flat_map(|l| ["fprop", "wgrad", "relu backward"].map(|op| (*l, op))));
     expected.extend(convs[1..].iter().map(|l| (*l, "dgrad")));
-    expected.extend(["fc5", "fc6"].iter().flat_map(|l| ["fprop", "dgrad", "wgrad"].map(|op| (*l, op))));
+    expected.extend(["fc5", "fc6"].iter().flat_map(|l| ["fprop", "dgrad", "wgrad + sgd"].map(|op| (*l, op))));
     expected.extend(
         ["pool1", "lrn1", "pool2", "lrn2", "pool4"].iter().flat_map(|l| ["forward", "backward"].map(|op| (*l, op))),
     );
@@ -127,7 +127,8 @@ fn a_profile_names_kernels() {
     std::fs::write(&file, POOLS).unwrap();
     let args = ["step", "--profile", "--device", "emulator", "--precision", "bf16", "--batch", "2", "--steps", "1"];
     let args = [&args[..], &["--classes", "3", "--preset", file.to_str().unwrap()]].concat();
-    let answer = json(&[&args[..], &["--json"]].concat());
+    let answer = json(&[&args[..], &["--unfused", "--json"]].concat());
+    assert_eq!(answer["fused"], false);
     let ops = answer["profile"]["ops"].as_array().unwrap();
     let text = |op: &Value, key: &str| op[key].as_str().unwrap().to_owned();
     let kernels = |layer: &str, name: &str| {
@@ -144,9 +145,13 @@ fn a_profile_names_kernels() {
     assert_eq!(kernels("all", "sgd"), ["sgd_step_2"]);
     assert!(ops.iter().all(|op| !op["kernels"].as_array().unwrap().is_empty()), "{answer}");
 
-    let printed = bench(&args);
-    let printed = String::from_utf8(printed.stdout).unwrap();
-    assert!(printed.contains("kernels") && printed.contains("pool_lrn_forward_2_bf16"), "{printed}");
+    // A fused step has rows of its own, and the other layers keep their names.
+    let printed = String::from_utf8(bench(&args).stdout).unwrap();
+    let has = |words: &[&str]| printed.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(has(&["conv1, pool1, lrn1", "forward", "conv_pool_lrn_forward_4_bf16_n96"]), "{printed}");
+    assert!(has(&["pool2", "forward", "pool_forward_2_bf16"]), "{printed}");
+    assert!(has(&["fc3", "wgrad + sgd", "linear_sgd_wgrad_4_bf16_n"]), "{printed}");
+    assert!(printed.contains("kernels") && !printed.contains(" pool_lrn_forward_2_bf16"), "{printed}");
 }
 
 #[test]

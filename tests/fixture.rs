@@ -144,5 +144,5 @@ pub fn outcome(command: &mut Command) -> (Option<i32>, String, String) {
 
 /// Checkpoints at epoch ends only.
 pub fn options() -> Options {
-    Options { save_every: Duration::MAX, keep_epochs: Vec::new(), loader_threads: 2 }
+    Options { save_every: Duration::MAX, keep_epochs: Vec::new(), loader_threads: 2, fused: true }
 }

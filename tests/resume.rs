@@ -18,11 +18,11 @@ use crate::fixture;
 
 /// Notes the losses, and asks to stop after some updates or in a validation.
 #[derive(Default)]
-struct Watcher {
-    losses: Vec<(u64, u64)>,
-    stop_after: Option<u64>,
-    stop_in_validation: bool,
-    stop: bool,
+pub struct Watcher {
+    pub losses: Vec<(u64, u64)>,
+    pub stop_after: Option<u64>,
+    pub stop_in_validation: bool,
+    pub stop: bool,
 }
 
 impl Observer for Watcher {

@@ -5,6 +5,7 @@
 //! the memory-bound operations compute is not counted.
 
 use crate::ops::conv::Conv;
+use crate::ops::conv_pool_lrn::ConvPoolLrn;
 use crate::ops::crop::Crop;
 use crate::ops::linear::Linear;
 use crate::ops::pool::Pool;
@@ -28,11 +29,28 @@ impl Cost {
         Cost { flops: 2 * N as u64 * conv.macs(), ..Cost::memory(maps + conv.weights() + conv.K) }
     }
 
+    /// A convolution of `N` images with the pool and the normalisation behind it, forward: its own
+    /// output stays where it is computed.
+    pub fn conv_pool_lrn(layers: &ConvPoolLrn, N: usize) -> Self {
+        let ConvPoolLrn { conv, pool, .. } = layers;
+        let map = N * pool.output().len();
+        let elements = N * conv.input().len() + conv.weights() + conv.K + 2 * map;
+        Cost { elements: elements as u64, bytes: map as u64, ..Cost::conv(conv, N) }
+    }
+
     /// A linear layer on `N` images, any of its three directions.
     pub fn linear(linear: &Linear, N: usize) -> Self {
         let Linear { inputs, outputs } = *linear;
         let elements = N * (inputs + outputs) + linear.weights() + outputs;
         Cost { flops: 2 * (N * linear.weights()) as u64, ..Cost::memory(elements) }
+    }
+
+    /// The weight gradient of a linear layer on `N` images with the update of its parameters: momentum and
+    /// values are read and written.
+    pub fn linear_sgd(linear: &Linear, N: usize) -> Self {
+        let parameters = linear.weights() + linear.outputs;
+        let elements = N * (linear.inputs + linear.outputs) + 4 * parameters;
+        Cost { elements: elements as u64, ..Cost::linear(linear, N) }
     }
 
     /// Pooling or unpooling of `N` images.
@@ -79,6 +97,7 @@ impl std::ops::Add for Cost {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::lrn::Lrn;
     use crate::ops::pool::Rounding;
     use crate::tensor::Extent;
 
@@ -91,7 +110,13 @@ mod tests {
         assert_eq!(Cost::conv(&conv, 3).traffic(4), 4 * (3 * (140 + 72) + 108 + 6));
         let pool = Pool::new(Extent::new(7, 5, 4), 3, 2, Rounding::Ceil).unwrap();
         assert_eq!(Cost::pool(&pool, 2).traffic(8), 8 * 2 * (140 + 24) + 2 * 24);
+        let on_conv = Pool::new(conv.output(), 3, 1, Rounding::Ceil).unwrap();
+        let layers = ConvPoolLrn { conv, relu: true, pool: on_conv, lrn: Lrn::default() };
+        // x, w, b, then two maps of 2 x 1 x 6 and their switches.
+        let [flops, elements] = [2 * 3 * 12 * 6 * 18, 3 * 140 + 108 + 6 + 2 * 3 * 12];
+        assert_eq!(Cost::conv_pool_lrn(&layers, 3), Cost { flops, elements, bytes: 3 * 12 });
         let linear = Linear { inputs: 5, outputs: 7 };
         assert_eq!(Cost::linear(&linear, 2), Cost { flops: 140, elements: 2 * 12 + 35 + 7, bytes: 0 });
+        assert_eq!(Cost::linear_sgd(&linear, 2), Cost { flops: 140, elements: 2 * 12 + 4 * 42, bytes: 0 });
     }
 }

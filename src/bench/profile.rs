@@ -20,7 +20,7 @@ use crate::train::{Config, device as train};
 /// One operation of one layer, in the order of the step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// The layer's name, or the two that the operation fuses; `input`, `loss`, or `all` for the update
+    /// The layer's name, or those that the operation fuses; `input`, `loss`, or `all` for the update
     /// of all parameters.
     pub layer: String,
     /// `fprop`, `dgrad`, `wgrad`, `forward`, `backward`, `relu`, `dropout`, ...
@@ -49,19 +49,26 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Takes `steps` training steps on `device` apart, after one that is not looked at.
+    /// Takes `steps` training steps on `device`, which fuse layers or not, apart, after one that is not looked at.
     ///
     /// # Errors
     /// Those of the device, [`Workload::new`] and [`Workload::train`].
-    pub fn measure(device: train::Device, config: &Config, classes: usize, batch: usize, steps: usize) -> Result<Self> {
+    pub fn measure(
+        device: train::Device,
+        config: &Config,
+        classes: usize,
+        batch: usize,
+        fused: bool,
+        steps: usize,
+    ) -> Result<Self> {
         match device {
-            train::Device::Cpu => Self::of(Cpu::<f32>::new(), None, config, classes, batch, steps),
+            train::Device::Cpu => Self::of(Cpu::<f32>::new(), None, config, classes, batch, fused, steps),
             train::Device::Cuda(ordinal, precision) => {
-                Self::of_kernels(Cuda::new(ordinal)?, precision, config, classes, batch, steps)
+                Self::of_kernels(Cuda::new(ordinal)?, precision, config, classes, batch, fused, steps)
             }
             #[cfg(feature = "emulator")]
             train::Device::Emulator(precision) => {
-                Self::of_kernels(Emulator::new(0), precision, config, classes, batch, steps)
+                Self::of_kernels(Emulator::new(0), precision, config, classes, batch, fused, steps)
             }
         }
     }
@@ -72,10 +79,11 @@ impl Profile {
         config: &Config,
         classes: usize,
         batch: usize,
+        fused: bool,
         steps: usize,
     ) -> Result<Self> {
         let (device, asked) = Watched::new(device);
-        Self::of(Gpu::new(device, precision), Some(asked), config, classes, batch, steps)
+        Self::of(Gpu::new(device, precision), Some(asked), config, classes, batch, fused, steps)
     }
 
     fn of<B: Backend>(
@@ -84,11 +92,12 @@ impl Profile {
         config: &Config,
         classes: usize,
         batch: usize,
+        fused: bool,
         steps: usize,
     ) -> Result<Self> {
         let roof = backend.roof()?;
         let (backend, calls) = Recorder::new(backend, asked);
-        let mut workload = Workload::new(backend, config, classes, batch)?;
+        let mut workload = Workload::new(backend, config, classes, batch, fused)?;
         workload.train()?;
         calls.try_iter().for_each(drop);
         let mut rows = Rows::default();
@@ -200,11 +209,15 @@ impl Order<'_> {
             Op::ConvFprop => up(is_conv).nth(n),
             Op::ConvDgrad | Op::ConvWgrad => down(is_conv).nth(n),
             Op::LinearFprop => up(is_linear).nth(n),
-            Op::LinearDgrad | Op::LinearWgrad => down(is_linear).nth(n),
+            Op::LinearDgrad | Op::LinearWgrad | Op::LinearWgradSgd => down(is_linear).nth(n),
             Op::PoolForward => up(is_pool).nth(n),
             Op::PoolLrnForward => {
                 let [pool, lrn] = [Op::PoolForward, Op::LrnForward].map(|op| self.layer_of(op));
                 return format!("{pool}, {lrn}");
+            }
+            Op::ConvPoolLrnForward => {
+                let [conv, behind] = [Op::ConvFprop, Op::PoolLrnForward].map(|op| self.layer_of(op));
+                return format!("{conv}, {behind}");
             }
             Op::Unpool => down(is_pool).nth(n),
             Op::LrnForward => up(is_lrn).nth(n),
@@ -243,7 +256,8 @@ fn name(op: Op) -> &'static str {
         Op::ConvFprop | Op::LinearFprop => "fprop",
         Op::ConvDgrad | Op::LinearDgrad => "dgrad",
         Op::ConvWgrad | Op::LinearWgrad => "wgrad",
-        Op::PoolForward | Op::LrnForward | Op::PoolLrnForward => "forward",
+        Op::LinearWgradSgd => "wgrad + sgd",
+        Op::PoolForward | Op::LrnForward | Op::PoolLrnForward | Op::ConvPoolLrnForward => "forward",
         Op::Unpool | Op::LrnBackward => "backward",
         Op::ReluBackward => "relu backward",
         Op::Dropout => "dropout",

@@ -10,10 +10,12 @@ use crate::device::HostMemory;
 use crate::device::watched::Asked;
 use crate::error::Result;
 use crate::ops::conv::{Conv, ConvOp};
+use crate::ops::conv_pool_lrn::{ConvPoolLrn, ConvPoolLrnOp};
 use crate::ops::crop::{Crop, CropOp};
 use crate::ops::dropout::{Dropout, DropoutOp};
 use crate::ops::keep::KeepOp;
 use crate::ops::linear::{Linear, LinearOp};
+use crate::ops::linear_sgd::{LinearSgdOp, Trained};
 use crate::ops::lrn::{Lrn, LrnOp};
 use crate::ops::occlude::OccludeOp;
 use crate::ops::pool::{Pool, PoolOp, UnpoolMode};
@@ -33,6 +35,7 @@ pub enum Op {
     ConvFprop,
     ConvDgrad,
     ConvWgrad,
+    ConvPoolLrnForward,
     ReluBackward,
     PoolForward,
     PoolLrnForward,
@@ -42,6 +45,7 @@ pub enum Op {
     LinearFprop,
     LinearDgrad,
     LinearWgrad,
+    LinearWgradSgd,
     Dropout,
     Softmax,
     Sgd,
@@ -205,6 +209,31 @@ impl<B: Backend> LinearOp for Recorder<B> {
             fn linear_dgrad(fc: &Linear, N: usize, dy: &B::Buf, w: &B::Buf, dx: &mut B::Buf) -> ();
         Op::LinearWgrad, Cost::linear(fc, N) =>
             fn linear_wgrad(fc: &Linear, N: usize, x: &B::Buf, dy: &B::Buf, dw: &mut B::Buf, db: &mut B::Buf) -> ();
+    }
+}
+
+/// The walk asks for it only where the backend fuses them.
+impl<B: Backend> ConvPoolLrnOp for Recorder<B> {
+    fn fuses_conv_pool_lrn_forward(&self, layers: &ConvPoolLrn) -> bool {
+        self.inner.fuses_conv_pool_lrn_forward(layers)
+    }
+
+    timed! {
+        Op::ConvPoolLrnForward, Cost::conv_pool_lrn(layers, N) =>
+            fn conv_pool_lrn_forward(
+                layers: &ConvPoolLrn, N: usize, x: &B::Buf, w: &B::Buf, bias: &B::Buf, y: &mut B::Buf,
+                a: &mut B::Buf, switches: &mut B::Bytes, b: &mut B::Buf
+            ) -> ();
+    }
+}
+
+impl<B: Backend> LinearSgdOp for Recorder<B> {
+    timed! {
+        Op::LinearWgradSgd, Cost::linear_sgd(fc, N) =>
+            fn linear_wgrad_sgd(
+                fc: &Linear, N: usize, x: &B::Buf, dy: &B::Buf, scalars: &B::Scalars,
+                weights: Trained<'_, B::Buf>, biases: Trained<'_, B::Buf>
+            ) -> ();
     }
 }
 

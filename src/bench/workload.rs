@@ -24,15 +24,16 @@ pub struct Workload<B: Backend> {
 
 impl<B: Backend> Workload<B> {
     /// The network of `config` for `classes` classes, initialised as for training,
-    /// and `batch` images.
+    /// and `batch` images; whether its training steps fuse layers (see [`crate::net::fuse`]).
     ///
     /// # Errors
     /// Those of [`Plan::new`] and [`Net::new`]: what does not fit, in sizes or in memory.
-    pub fn new(backend: B, config: &Config, classes: usize, batch: usize) -> Result<Self> {
+    pub fn new(backend: B, config: &Config, classes: usize, batch: usize, fused: bool) -> Result<Self> {
         let (plan, train) = (Plan::new(&config.net, classes)?, &config.train);
         let (input, record) = (plan.input, record(plan.input.H));
         let depth = plan.depth();
         let mut net = Net::new(backend, plan, batch, true, train.seed)?;
+        net.set_fused(fused);
         net.init(|fan_in| train.init.std(fan_in, depth))?;
         // Bytes are uniform: 127.5 is their mean.
         net.set_source(record, &vec![127.5; record * record * input.C])?;

@@ -7,10 +7,15 @@ use crate::ops::Backend;
 
 impl<B: Backend> Net<B> {
     /// The blob of layer `name` for the batch in hand: (N, P, Q, K).
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::error::Error::Usage) if there is no such layer, or if a fused
+    /// training step walked up last and did not keep its output.
     pub fn blob(&mut self, name: &str) -> Result<Vec<f32>> {
         let i = self.plan.layer_index(name)?;
-        let mut out = vec![0f32; self.N * self.plan.layers[i].output.len()];
-        self.backend.download(&self.blobs[i].y, &mut out)?;
+        let layer = &self.plan.layers[i];
+        let mut out = vec![0f32; self.N * layer.output.len()];
+        self.backend.download(self.blobs[i].kept(layer)?, &mut out)?;
         Ok(out)
     }
 
@@ -22,7 +27,8 @@ impl<B: Backend> Net<B> {
     }
 
     /// Where the first value that is not finite stands, from the input up: in the
-    /// input, in a layer's parameters, in its output. `None` if all are finite.
+    /// input, in a layer's parameters, in its output as far as the last walk kept it. `None` if
+    /// all are finite.
     pub fn first_non_finite(&mut self) -> Result<Option<String>> {
         let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
         if !finite(&self.input()?) {
@@ -40,7 +46,7 @@ impl<B: Backend> Net<B> {
                 }
             }
             let name = self.plan.layers[i].name.clone();
-            if !finite(&self.blob(&name)?) {
+            if self.blobs[i].kept && !finite(&self.blob(&name)?) {
                 return Ok(Some(format!("the output of {name}")));
             }
         }

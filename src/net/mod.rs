@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod field;
+pub mod fuse;
 pub mod init;
 mod inspect;
 #[allow(clippy::module_inception)]

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::net::param::{Param, Training};
-use crate::net::plan::{LayerOp, ParamKind, Plan};
+use crate::net::plan::{Layer, LayerOp, ParamKind, Plan};
 use crate::net::reverse::Signals;
 use crate::ops::crop::Crop;
 use crate::ops::{Backend, Role, StepScalars};
@@ -11,6 +11,25 @@ use crate::ops::{Backend, Role, StepScalars};
 pub(super) struct Blob<B: Backend> {
     pub(super) y: B::Buf,                  // (N, P, Q, K)
     pub(super) switches: Option<B::Bytes>, // (N, P, Q, C), of a pooling layer
+    /// Whether `y` is what the last walk up computed: a fused one leaves some unwritten.
+    pub(super) kept: bool,
+}
+
+impl<B: Backend> Blob<B> {
+    /// The output, which `layer` calls its own.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the last walk up did not write it.
+    pub(super) fn kept(&self, layer: &Layer) -> Result<&B::Buf> {
+        match self.kept {
+            true => Ok(&self.y),
+            false => Err(Error::Usage(format!(
+                "the last training step fused {} with the layers above it and did not keep its output: \
+                 walk up with forward() or forward_to() first",
+                layer.name
+            ))),
+        }
+    }
 }
 
 /// A training step that is asked for again and again.
@@ -47,6 +66,8 @@ pub struct Net<B: Backend> {
     pub(super) backend: B,
     pub(super) plan: Plan,
     pub(super) seed: u64,
+    /// Whether training steps fuse layers: see [`Net::set_fused`].
+    pub(super) fused: bool,
     pub(super) max_batch: usize,
     pub(super) N: usize,
     pub(super) source: Option<Source<B>>,
@@ -81,7 +102,7 @@ impl<B: Backend> Net<B> {
                 LayerOp::Pool(_) => Some(backend.alloc_bytes(len)?),
                 _ => None,
             };
-            blobs.push(Blob { y: backend.alloc(Role::Activation, len)?, switches });
+            blobs.push(Blob { y: backend.alloc(Role::Activation, len)?, switches, kept: true });
         }
         let mut params = Vec::new();
         for spec in plan.params() {
@@ -114,6 +135,7 @@ impl<B: Backend> Net<B> {
             backend,
             plan,
             seed,
+            fused: true,
             max_batch,
             N: 0,
             source: None,
@@ -128,6 +150,14 @@ impl<B: Backend> Net<B> {
             tally,
             step_record: StepRecord::None,
         })
+    }
+
+    /// Whether [`Net::train_step`] fuses layers, as it does unless told otherwise: see
+    /// [`fuse`](crate::net::fuse), also for what it does to results.
+    pub fn set_fused(&mut self, fused: bool) {
+        if self.fused != fused {
+            (self.fused, self.step_record) = (fused, StepRecord::None);
+        }
     }
 
     /// The plan this network was built from.

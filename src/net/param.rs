@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::net::net::Net;
 use crate::ops::Backend;
+use crate::ops::linear_sgd::Trained;
 use crate::tensor::NamedTensor;
 
 /// One trainable tensor.
@@ -52,6 +53,12 @@ impl<B: Backend> Param<B> {
 impl<B: Backend> Param<B> {
     pub(super) fn training_mut(&mut self) -> Result<&mut Training<B>> {
         self.training.as_mut().ok_or_else(not_for_training)
+    }
+
+    /// It with what an update of it needs.
+    pub(super) fn trained(&mut self, decays: bool) -> Result<Trained<'_, B::Buf>> {
+        let Training { grad, momentum } = self.training.as_mut().ok_or_else(not_for_training)?;
+        Ok(Trained { decays, g: grad, v: momentum, w: &mut self.value })
     }
 }
 

@@ -29,7 +29,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::net::net::{Blob, Net};
+use crate::net::net::Net;
 use crate::net::param::weight_and_bias;
 use crate::net::plan::{Layer, LayerOp, Plan};
 use crate::net::walk::switched;
@@ -160,7 +160,8 @@ impl<B: Backend> Net<B> {
         let units: Vec<[i32; 3]> = keep.iter().map(|keep| keep.unit(layer)).collect::<Result<_>>()?;
         let signals = signals(&mut self.signals, &self.backend, &self.plan, self.max_batch)?;
         self.backend.upload_ints(units.as_flattened(), &mut signals.units)?;
-        self.backend.keep(layer.output, self.N, &self.blobs[top].y, &signals.units, &mut signals.turns[0])?;
+        let y = self.blobs[top].kept(layer)?;
+        self.backend.keep(layer.output, self.N, y, &signals.units, &mut signals.turns[0])?;
         self.walk_to_pixels(top, reverse)
     }
 
@@ -191,30 +192,33 @@ impl<B: Backend> Net<B> {
         let (mut above, mut below) = (above, below);
         let backend = &mut self.backend;
         for (i, layer) in self.plan.layers[..=top].iter().enumerate().rev() {
-            let Blob { y, switches } = &self.blobs[i];
+            let blob = &self.blobs[i];
             match &layer.op {
                 LayerOp::Conv { conv, relu } => {
                     if *relu {
-                        backend.relu_backward(reverse.relu, N * layer.output.len(), y, above)?;
+                        backend.relu_backward(reverse.relu, N * layer.output.len(), blob.kept(layer)?, above)?;
                     }
                     let [w, _] = weight_and_bias(&self.params, i)?;
                     backend.conv_dgrad(conv, N, above, &w.value, below)?;
                 }
                 LayerOp::Linear { linear, relu, .. } => {
                     if *relu {
-                        backend.relu_backward(reverse.relu, N * layer.output.len(), y, above)?;
+                        backend.relu_backward(reverse.relu, N * layer.output.len(), blob.kept(layer)?, above)?;
                     }
                     let [w, _] = weight_and_bias(&self.params, i)?;
                     backend.linear_dgrad(linear, N, above, &w.value, below)?;
                 }
                 LayerOp::Pool(pool) => {
-                    backend.unpool(pool, N, reverse.unpool, above, switched(switches.as_ref(), layer)?, below)?;
+                    backend.unpool(pool, N, reverse.unpool, above, switched(blob.switches.as_ref(), layer)?, below)?;
                 }
                 LayerOp::Lrn(lrn) => match reverse.lrn {
                     // What is above is then also what is below.
                     LrnRule::Skip => continue,
                     LrnRule::Differentiate => {
-                        let x = if i == 0 { &self.input } else { &self.blobs[i - 1].y };
+                        let x = match i {
+                            0 => &self.input,
+                            _ => self.blobs[i - 1].kept(&self.plan.layers[i - 1])?,
+                        };
                         let rows = N * layer.input.H * layer.input.W;
                         backend.lrn_backward(lrn, rows, layer.input.C, x, above, below)?;
                     }

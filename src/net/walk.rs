@@ -1,8 +1,11 @@
 //! The walk through a network: up to the loss, down to the gradients, and the update.
+//!
+//! A training step is the three in one, and merges operations where it may: see [`crate::net::fuse`].
 
 use crate::error::{Error, Result};
+use crate::net::fuse;
 use crate::net::net::{Blob, Net, StepKey, StepRecord};
-use crate::net::param::{Training, not_for_training, weight_and_bias, weight_and_bias_mut};
+use crate::net::param::{Param, Training, not_for_training, weight_and_bias, weight_and_bias_mut};
 use crate::net::plan::{Layer, LayerOp};
 use crate::ops::dropout::Dropout;
 use crate::ops::pool::UnpoolMode;
@@ -50,13 +53,13 @@ impl<B: Backend> Net<B> {
         if let Pass::Train { step } = pass {
             self.set_scalars(StepScalars { step, ..self.step })?;
         }
-        self.walk_up(pass != Pass::Eval, self.plan.layers.len())
+        self.walk_up(pass != Pass::Eval, self.plan.layers.len(), false)
     }
 
     /// Evaluation walk up to blob `name`; those above keep what they held.
     pub fn forward_to(&mut self, name: &str) -> Result<()> {
         let top = self.plan.layer_index(name)?;
-        self.walk_up(false, top + 1)
+        self.walk_up(false, top + 1, false)
     }
 
     /// Loss and ranks of the batch in hand, summed over its images.
@@ -70,18 +73,23 @@ impl<B: Backend> Net<B> {
     /// Loss, then the walk down: fills the gradient of every parameter. `pass`
     /// must be that of the forward walk.
     pub fn backward(&mut self, pass: Pass) -> Result<LossSums> {
-        self.walk_down(pass != Pass::Eval)?;
+        self.walk_down(pass != Pass::Eval, None)?;
         self.read_loss()
     }
 
     /// Updates every parameter from its gradient, then clips convolution filters.
     pub fn update(&mut self, update: &Update) -> Result<()> {
         self.set_scalars(update.scalars(self.step.step))?;
-        self.move_params(update)
+        // Other tensors than a fused step's: a recording would then not find its table ready.
+        self.step_record = StepRecord::None;
+        self.move_params(update, false)
     }
 
     /// Forward walk, backward walk and update in one, without waiting for them: the
-    /// loss is asked for and comes when it is there, see [`Net::await_loss`].
+    /// loss is asked for and comes when it is there, see [`Net::await_loss`]. What
+    /// the gradients hold afterwards is unspecified, and some blobs are not kept
+    /// (see [`crate::net::fuse`]): to look at either, walk with [`Net::forward`]
+    /// and [`Net::backward`].
     pub fn train_step(&mut self, step: u64, update: &Update) -> Result<B::Posted> {
         self.set_scalars(update.scalars(step))?;
         let key = StepKey { N: self.N, decay_biases: update.decay_biases, rms_clip: update.rms_clip };
@@ -103,9 +111,10 @@ impl<B: Backend> Net<B> {
     }
 
     fn whole_step(&mut self, update: &Update) -> Result<()> {
-        self.walk_up(true, self.plan.layers.len())?;
-        self.walk_down(true)?;
-        self.move_params(update)
+        let fused = self.fused.then_some(update);
+        self.walk_up(true, self.plan.layers.len(), self.fused)?;
+        self.walk_down(true, fused)?;
+        self.move_params(update, self.fused)
     }
 
     /// Waits for the loss of a step.
@@ -123,7 +132,7 @@ impl<B: Backend> Net<B> {
         self.backend.set_scalars(&step, &mut self.scalars)
     }
 
-    fn walk_up(&mut self, dropping: bool, layers: usize) -> Result<()> {
+    fn walk_up(&mut self, dropping: bool, layers: usize, fused: bool) -> Result<()> {
         let N = self.N;
         let mut i = 0;
         while i < layers {
@@ -131,12 +140,25 @@ impl<B: Backend> Net<B> {
             let (below, above) = self.blobs.split_at_mut(i);
             let x = below.last().map_or(&self.input, |blob| &blob.y);
             let (blob, next) = above.split_at_mut(1);
-            let Blob { y, switches } = &mut blob[0];
+            let Blob { y, switches, kept } = &mut blob[0];
             let backend = &mut self.backend;
+            let three = fuse::conv_pool_lrn(&self.plan.layers[i..layers]);
+            let three = three.filter(|three| fused && backend.fuses_conv_pool_lrn_forward(three));
+            if let (Some(three), [pooled, normalised, ..]) = (three, &mut *next) {
+                let [w, b] = weight_and_bias(&self.params, i)?;
+                let codes = switched(pooled.switches.as_mut(), &self.plan.layers[i + 1])?;
+                let (a, z) = (&mut pooled.y, &mut normalised.y);
+                backend.conv_pool_lrn_forward(&three, N, x, &w.value, &b.value, y, a, codes, z)?;
+                (*kept, pooled.kept, normalised.kept) = (false, true, true);
+                i += 3;
+                continue;
+            }
+            *kept = true;
             // Pooling and the normalisation behind it share a launch where the backend has one.
             let behind = self.plan.layers[..layers].get(i + 1).map(|layer| &layer.op);
             if let (LayerOp::Pool(pool), Some(LayerOp::Lrn(lrn))) = (&layer.op, behind) {
                 let switches = switched(switches.as_mut(), layer)?;
+                next[0].kept = true;
                 backend.pool_lrn_forward(pool, lrn, N, x, y, switches, &mut next[0].y)?;
                 i += 2;
                 continue;
@@ -164,23 +186,25 @@ impl<B: Backend> Net<B> {
         Ok(())
     }
 
-    fn walk_down(&mut self, dropping: bool) -> Result<()> {
-        let N = self.N;
+    /// With `fused`, linear layers are updated as soon as their gradient is there.
+    fn walk_down(&mut self, dropping: bool, fused: Option<&Update>) -> Result<()> {
+        let (N, layers) = (self.N, &self.plan.layers);
         let dblobs =
             self.dblobs.as_mut().ok_or_else(|| Error::Usage("backward in a network built for evaluation".into()))?;
         let top = self.blobs.len() - 1;
         let (z, dz) = (&self.blobs[top].y, &mut dblobs[top % 2]);
         self.backend.softmax_loss(N, self.plan.classes, z, &self.labels, Some(dz), &mut self.tally)?;
-        for (i, layer) in self.plan.layers.iter().enumerate().rev() {
+        for (i, layer) in layers.iter().enumerate().rev() {
             let x = if i == 0 { &self.input } else { &self.blobs[i - 1].y };
-            let Blob { y, switches } = &self.blobs[i];
+            let blob = &self.blobs[i];
             let [even, odd] = &mut *dblobs;
             let (dy, dx) = if i.is_multiple_of(2) { (even, odd) } else { (odd, even) };
             let backend = &mut self.backend;
             match &layer.op {
                 LayerOp::Conv { conv, relu } => {
-                    if *relu {
-                        backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), y, dy)?;
+                    let masked = fused.is_some() && i + 1 < layers.len() && fuse::pools_rectified(layers, i + 1);
+                    if *relu && !masked {
+                        backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), blob.kept(layer)?, dy)?;
                     }
                     let [w, b] = weight_and_bias_mut(&mut self.params, i)?;
                     let (dw, db) = (w.training_mut()?, b.training_mut()?);
@@ -192,7 +216,10 @@ impl<B: Backend> Net<B> {
                 // Nothing wants the gradient of the input, and no buffer has room for it.
                 LayerOp::Pool(_) | LayerOp::Lrn(_) if i == 0 => {}
                 LayerOp::Pool(pool) => {
-                    backend.unpool(pool, N, UnpoolMode::Add, dy, switched(switches.as_ref(), layer)?, dx)?;
+                    if fused.is_some() && fuse::pools_rectified(layers, i) {
+                        backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), &blob.y, dy)?;
+                    }
+                    backend.unpool(pool, N, UnpoolMode::Add, dy, switched(blob.switches.as_ref(), layer)?, dx)?;
                 }
                 LayerOp::Lrn(lrn) => {
                     backend.lrn_backward(lrn, N * layer.input.H * layer.input.W, layer.input.C, x, dy, dx)?;
@@ -204,9 +231,18 @@ impl<B: Backend> Net<B> {
                     }
                     // After dropout y > 0 still means "rectified unit was on and kept".
                     if *relu {
-                        backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), y, dy)?;
+                        backend.relu_backward(ReluRule::Gradient, N * layer.output.len(), &blob.y, dy)?;
                     }
                     let [w, b] = weight_and_bias_mut(&mut self.params, i)?;
+                    if let Some(update) = fused {
+                        // w is about to change: dx first.
+                        if i > 0 {
+                            backend.linear_dgrad(linear, N, dy, &w.value, dx)?;
+                        }
+                        let (w, b) = (w.trained(true)?, b.trained(update.decay_biases)?);
+                        backend.linear_wgrad_sgd(linear, N, x, dy, &self.scalars, w, b)?;
+                        continue;
+                    }
                     let (dw, db) = (w.training_mut()?, b.training_mut()?);
                     backend.linear_wgrad(linear, N, x, dy, &mut dw.grad, &mut db.grad)?;
                     if i > 0 {
@@ -218,9 +254,11 @@ impl<B: Backend> Net<B> {
         Ok(())
     }
 
-    fn move_params(&mut self, update: &Update) -> Result<()> {
+    /// With `fused`, those of linear layers are left out: the walk down has moved them.
+    fn move_params(&mut self, update: &Update, fused: bool) -> Result<()> {
         let mut tensors = Vec::with_capacity(self.params.len());
-        for param in &mut self.params {
+        let moved = |param: &Param<B>| fused && matches!(self.plan.layers[param.layer].op, LayerOp::Linear { .. });
+        for param in self.params.iter_mut().filter(|param| !moved(param)) {
             let (K, M) = (param.shape[0], param.fan_in());
             let (is_filter, is_bias) = (param.shape.len() == 4, param.is_bias());
             let Training { grad, momentum } = param.training.as_mut().ok_or_else(not_for_training)?;

@@ -322,6 +322,17 @@ impl<M: Memory> GpuBuf<M> {
         Ok(Arg::input(self.copy.as_ref().unwrap_or(&self.memory)))
     }
 
+    /// The first `len` elements of a weight, to be written, and its copy in bf16 where it has one.
+    pub(crate) fn write_both(
+        &mut self,
+        op: &'static str,
+        name: &str,
+        len: usize,
+    ) -> Result<(Arg<'_, M>, Option<Arg<'_, M>>)> {
+        self.check(op, name, len)?;
+        Ok((Arg::output(&mut self.memory), self.copy.as_mut().map(Arg::output)))
+    }
+
     /// Where it lies, and its copy in bf16 (0 for none), for tables that kernels read.
     pub(crate) fn addresses(&self) -> [u64; 2] {
         [self.memory.address(), self.copy.as_ref().map_or(0, Memory::address)]

@@ -9,11 +9,13 @@
 //! |---|---|---|---|
 //! | [`crop`] | crop + flip + mean subtraction + conversion of u8 records | - | - |
 //! | [`conv`] | `conv_fprop` (bias and ReLU in the epilogue) | `conv_dgrad`, `conv_wgrad` | `conv_dgrad` |
+//! | [`conv_pool_lrn`] | `conv_pool_lrn_forward`, all three in one | - | - |
 //! | [`relu`] | in the epilogue of conv and linear | `relu_backward` | `relu_rectify` |
 //! | [`pool`] | `pool_forward`, records switches | `pool_backward` | `unpool` |
 //! | [`lrn`] | `lrn_forward` | `lrn_backward` | skipped |
 //! | [`pool_lrn`] | `pool_lrn_forward`, both in one | `pool_lrn_backward` | - |
 //! | [`linear`] | `linear_fprop` | `linear_dgrad`, `linear_wgrad` | `linear_dgrad` |
+//! | [`linear_sgd`] | - | `linear_wgrad_sgd`, with the update of its parameters | - |
 //! | [`dropout`] | `dropout` in place | the same call | identity |
 //! | [`softmax`] | `softmax_loss` | gradient in the same call | - |
 //! | [`sgd`] | `sgd_step` (RMS clip in it) | - | - |
@@ -23,10 +25,12 @@
 //! Arrays are NHWC, filters KRSC, linear weights (out, in).
 
 pub mod conv;
+pub mod conv_pool_lrn;
 pub mod crop;
 pub mod dropout;
 pub mod keep;
 pub mod linear;
+pub mod linear_sgd;
 pub mod lrn;
 pub mod occlude;
 pub mod pool;
@@ -163,10 +167,12 @@ pub trait Storage {
 pub trait Backend:
     Storage
     + conv::ConvOp
+    + conv_pool_lrn::ConvPoolLrnOp
     + crop::CropOp
     + dropout::DropoutOp
     + keep::KeepOp
     + linear::LinearOp
+    + linear_sgd::LinearSgdOp
     + lrn::LrnOp
     + occlude::OccludeOp
     + pool::PoolOp
@@ -182,10 +188,12 @@ pub trait Backend:
 impl<B> Backend for B where
     B: Storage
         + conv::ConvOp
+        + conv_pool_lrn::ConvPoolLrnOp
         + crop::CropOp
         + dropout::DropoutOp
         + keep::KeepOp
         + linear::LinearOp
+        + linear_sgd::LinearSgdOp
         + lrn::LrnOp
         + occlude::OccludeOp
         + pool::PoolOp

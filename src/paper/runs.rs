@@ -139,7 +139,7 @@ impl Job for Measure<'_> {
     fn run<B: Backend>(self, backend: B) -> Result<f64> {
         let config = &self.0.config;
         let classes = config.net.classes().unwrap_or(1);
-        let mut work = Workload::new(backend, config, classes, config.train.batch)?;
+        let mut work = Workload::new(backend, config, classes, config.train.batch, true)?;
         // One step to touch the memory, then two: what is asked for is hours or days, not per cent.
         let timing = Timing::of(1, 2, || work.train().map(|_| ()))?;
         Ok(config.train.batch as f64 / timing.median)

@@ -35,6 +35,8 @@ pub struct Options {
     pub keep_epochs: Vec<u64>,
     /// Threads that fill batches.
     pub loader_threads: usize,
+    /// Whether steps fuse layers: see [`crate::net::fuse`].
+    pub fused: bool,
 }
 
 /// What came out of a run.
@@ -95,6 +97,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let plan = plan(config, data)?;
         let mut net = Net::new(backend, plan, train.batch, true, train.seed)?;
         net.set_source(data.size(), data.mean())?;
+        net.set_fused(options.fused);
         let mut schedule = Schedule::new(train.schedule.clone(), train.lr, train.epochs);
         let fresh = from.is_none();
         let progress = match from {

@@ -37,7 +37,8 @@ pub fn train<B: Backend>(
     config.net = config.net.with_classes(data.classes().len());
     config.train.seed += fold.number as u64;
     let Resumed { mut run, config, checkpoint } = open(folder, config)?;
-    let options = Options { save_every: Duration::from_secs(600), keep_epochs: Vec::new(), loader_threads: 2 };
+    let options =
+        Options { save_every: Duration::from_secs(600), keep_epochs: Vec::new(), loader_threads: 2, fused: true };
     let mut trainer = Trainer::new(backend, &config, &learn, &mut run, checkpoint, &options, observer)?;
     trainer.train()?;
     let scores = evaluate(trainer.net(), &judge, Split::Val, TestCrops::Centre, &mut |_| true)?;

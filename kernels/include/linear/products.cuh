@@ -46,15 +46,24 @@ __device__ __forceinline__ void linear_dgrad(const Linear& linear, const T* __re
   linear_product<Engine>(linear, a, b, {nullptr, false}, dx, sums);
 }
 
+// dw of this block's outputs and inputs, for the threads that store; `sum` has db.
+template <class Engine, class T>
+__device__ __forceinline__ const typename Engine::Out* linear_wgrad_sums(const Linear& linear,
+                                                                         const T* __restrict__ x,
+                                                                         const T* __restrict__ dy, Corner at,
+                                                                         LineSum& sum) {
+  const Matrix<T, true> a{dy, linear.outputs, linear.N, linear.outputs, together<T>(linear.outputs)};
+  const Matrix<T, true> b{x, linear.inputs, linear.N, linear.inputs, together<T>(linear.inputs)};
+  const int steps = (linear.N + Engine::kStepDepth - 1) / Engine::kStepDepth;
+  return Engine::product(a, b, at, 0, steps, sum);
+}
+
 template <class Engine, class T>
 __device__ __forceinline__ void linear_wgrad(const Linear& linear, const T* __restrict__ x, const T* __restrict__ dy,
                                              float* __restrict__ dw, float* __restrict__ dbias) {
-  const Matrix<T, true> a{dy, linear.outputs, linear.N, linear.outputs, together<T>(linear.outputs)};
-  const Matrix<T, true> b{x, linear.inputs, linear.N, linear.inputs, together<T>(linear.inputs)};
   const Corner at = Engine::corner(linear.inputs);
   LineSum sum{at.column == 0};
-  const int steps = (linear.N + Engine::kStepDepth - 1) / Engine::kStepDepth;
-  const auto* results = Engine::product(a, b, at, 0, steps, sum);
+  const auto* results = linear_wgrad_sums<Engine>(linear, x, dy, at, sum);
   if (!results) return;
   store<Engine, float>(*results, at, linear.inputs, linear.inputs % kVector<float> == 0, {nullptr, false}, [&](int o) {
     return o < linear.outputs ? dw + size_t(o) * linear.inputs : nullptr;

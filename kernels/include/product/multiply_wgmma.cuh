@@ -35,10 +35,10 @@ struct Wgmma {
   static __device__ __forceinline__ Corner corner(int columns) { return ::corner<128, N>(columns); }
 
   // The block's sums over depths depth0 .. depth0 + 64 steps, complete for the threads that multiply;
-  // null for those that gather. `observe` sees every tile of a.
-  template <class A, class B, class Observe>
+  // null for those that gather. `observe` sees every tile of a; `finish` makes of a sum what is kept of it.
+  template <class A, class B, class Observe, class Finish = AsItIs>
   static __device__ __forceinline__ Out* product(const A& a, const B& b, Corner at, int depth0, int steps,
-                                                 Observe&& observe) {
+                                                 Observe&& observe, Finish finish = {}) {
     using Buffers = WgmmaStage<N, A::across, B::across>;
     Buffers* stages = dynamic_shared<Buffers>();
     Ring& ring = shared<Ring>();
@@ -60,7 +60,7 @@ struct Wgmma {
     multiply<A::across, B::across>(sums, min(a.depths - depth0, steps * kStepDepth), stages, ring, observe);
     named_barrier_sync(1, kStorers);  // Both are done with the buffers, and the copies have all come.
     Out* results = dynamic_shared<Out>();
-    each(sums, [&](int row, int column, float sum) { results->at[row][column] = sum; });
+    each(sums, [&](int row, int column, float sum) { results->at[row][column] = finish(row, column, sum); });
     named_barrier_sync(1, kStorers);
     return results;
   }

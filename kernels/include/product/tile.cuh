@@ -17,13 +17,12 @@
 
 #include "cp_async.cuh"
 #include "numbers.cuh"
+#include "vector.cuh"
 
 // A block computes kLines x kLines outputs, kDepth<T> terms of each at a time; src/ops/product.rs
 // has the same numbers.
 constexpr int kLines = 128;
 
-template <class T>
-constexpr int kVector = 16 / sizeof(T);
 template <class T>
 constexpr int kHalf = 8 / sizeof(T);
 template <class T>

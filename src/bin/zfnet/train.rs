@@ -72,6 +72,10 @@ pub struct Args {
     #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
     save_every: f64,
 
+    /// Run every operation of a step by itself, for comparison: the same results, to rounding at most
+    #[arg(long)]
+    unfused: bool,
+
     /// Go on with the run in OUT, with its configuration
     #[arg(long, conflicts_with_all = ["preset", "config", "recipe", "epochs", "batch", "lr", "seed"])]
     resume: bool,
@@ -91,7 +95,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .map_err(|e| Error::Usage(format!("--save-every {}: {e}", args.save_every)))?;
     let data = Arc::new(Dataset::open(&args.data)?);
     let Resumed { mut run, config, checkpoint } = open_run(args, &data)?;
-    let options = Options { save_every, keep_epochs: args.keep_epochs.clone(), loader_threads: 2 };
+    let options =
+        Options { save_every, keep_epochs: args.keep_epochs.clone(), loader_threads: 2, fused: !args.unfused };
     let mut terminal = Terminal::new()?;
     let job =
         Train { config: &config, data: &data, run: &mut run, checkpoint, options: &options, terminal: &mut terminal };

@@ -12,7 +12,7 @@ use crate::ops::product::{Bulk, Cut, Direction, Divisor, Product, ProductSize, S
 /// kernels/include/geometry/conv.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, NoUninit)]
-pub(super) struct Geometry {
+pub(in crate::ops) struct Geometry {
     N: i32,
     H: i32,
     W: i32,
@@ -81,7 +81,7 @@ impl Laid {
         Laid { conv: *conv, filter_C: conv.C / conv.groups }
     }
 
-    fn padded(&self) -> bool {
+    pub fn padded(&self) -> bool {
         self.conv.C / self.conv.groups > self.filter_C
     }
 
@@ -128,7 +128,7 @@ impl Laid {
 }
 
 impl Geometry {
-    pub fn new(op: &'static str, laid: &Laid, N: usize, relu: bool, split: Split) -> Result<Self> {
+    pub(in crate::ops) fn new(op: &'static str, laid: &Laid, N: usize, relu: bool, split: Split) -> Result<Self> {
         let conv = &laid.conv;
         let size = |name, size| int(op, name, size);
         let (parity_H, parity_W) = parity(conv);
@@ -174,7 +174,7 @@ impl Geometry {
 }
 
 /// The filters beside padded images, with zeros where those have them: a copy in the workspace.
-fn pad_filters<'a, D: Device>(
+pub(in crate::ops) fn pad_filters<'a, D: Device>(
     device: &D,
     workspace: &'a mut Workspace<D>,
     laid: &Laid,

@@ -22,7 +22,7 @@
 //! r = (h + d) mod t, so each parity has its own subset of the filter.
 
 mod cpu;
-mod cuda;
+pub(super) mod cuda;
 mod tma;
 
 pub(crate) use self::cuda::Laid;

@@ -16,7 +16,7 @@ const CUT: Cut = Cut { blocks: 1, fills: false };
 /// kernels/include/geometry/linear.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, NoUninit)]
-struct Geometry {
+pub(in crate::ops) struct Geometry {
     N: i32,
     inputs: i32,
     outputs: i32,
@@ -54,7 +54,7 @@ impl Linear {
 }
 
 impl Geometry {
-    fn new(op: &'static str, linear: &Linear, N: usize, relu: bool, split: Split) -> Result<Self> {
+    pub(in crate::ops) fn new(op: &'static str, linear: &Linear, N: usize, relu: bool, split: Split) -> Result<Self> {
         let size = |name, size| whole_tiles(op, name, size);
         Ok(Geometry {
             N: size("N", N)?,

@@ -10,7 +10,7 @@
 //! of the layer below, flattened as it lies in memory: (H, W, C).
 
 mod cpu;
-mod cuda;
+pub(super) mod cuda;
 
 use crate::error::{Error, Result};
 use crate::ops::Storage;

@@ -17,6 +17,10 @@ pub struct Args {
     #[arg(long)]
     profile: bool,
 
+    /// Run every operation of a training step by itself, as `zfnet train --unfused` does
+    #[arg(long)]
+    unfused: bool,
+
     #[command(flatten)]
     work: WorkArgs,
 }
@@ -48,15 +52,18 @@ impl PassTime {
     }
 }
 
-struct TimeStep<'a>(&'a Task);
+struct TimeStep<'a> {
+    task: &'a Task,
+    fused: bool,
+}
 
 impl Job for TimeStep<'_> {
     type Output = StepTimes;
 
     fn run<B: Backend>(self, mut backend: B) -> Result<StepTimes> {
-        let &Task { ref config, classes, batch, steps } = self.0;
+        let &Task { ref config, classes, batch, steps } = self.task;
         let roof = backend.roof()?;
-        let mut work = Workload::new(backend, config, classes, batch)?;
+        let mut work = Workload::new(backend, config, classes, batch, self.fused)?;
         let forward = Timing::of(WARM_UP, steps, || work.forward())?;
         let mut loss = f64::NAN;
         let train = Timing::of(WARM_UP, steps, || {
@@ -80,14 +87,16 @@ impl Job for TimeStep<'_> {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let task = args.work.task()?;
     let device = args.work.machine.open()?;
-    let times = device.run(TimeStep(&task))?;
+    let fused = !args.unfused;
+    let times = device.run(TimeStep { task: &task, fused })?;
     let Task { config, classes, batch, steps } = &task;
     let profile = match args.profile {
-        true => Some(Profile::measure(device, config, *classes, *batch, *steps)?),
+        true => Some(Profile::measure(device, config, *classes, *batch, fused, *steps)?),
         false => None,
     };
     if args.work.json {
         let mut answer = task.as_json(&times.device);
+        answer["fused"] = json!(fused);
         times.add_to(&mut answer);
         if let Some(profile) = &profile {
             answer["profile"] = profile_json(profile);

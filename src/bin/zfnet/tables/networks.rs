@@ -67,7 +67,8 @@ pub fn forecast(args: &Args, runs: &[PlannedRun], data: &Dataset, device: Device
 
 /// Trains what is not finished.
 pub fn train(runs: &[PlannedRun], data: &Arc<Dataset>, device: Device) -> anyhow::Result<()> {
-    let options = Options { save_every: Duration::from_secs(600), keep_epochs: Vec::new(), loader_threads: 2 };
+    let options =
+        Options { save_every: Duration::from_secs(600), keep_epochs: Vec::new(), loader_threads: 2, fused: true };
     let mut terminal = Terminal::new()?;
     for (i, planned) in runs.iter().enumerate().filter(|(_, run)| !run.is_finished()) {
         talk!("run {} of {}: {}, {}", i + 1, runs.len(), planned.folder.display(), planned.state());
