@@ -39,6 +39,7 @@ mod paper;
 mod philox;
 mod pool;
 mod pool_lrn;
+mod precision;
 mod predict;
 mod preset;
 mod readme;

@@ -13,7 +13,9 @@ use crate::net::{CLASSES, TINY, batch, he, plan};
 const STEPS: u64 = 20;
 const N: usize = 4;
 const SEED: u64 = 20_131_112;
-const UPDATE: Update = Update { lr: 0.01, momentum: 0.9, weight_decay: 5e-4, decay_biases: false, rms_clip: Some(0.3) };
+/// A rate at which units stay alive: at 0.01 they fall silent within 12 steps, and a silent network follows anything.
+const UPDATE: Update =
+    Update { lr: 0.003, momentum: 0.9, weight_decay: 5e-4, decay_biases: false, rms_clip: Some(0.3) };
 
 fn fresh<B: Backend>(backend: B) -> Net<B> {
     let mut net = Net::new(backend, plan(TINY, CLASSES), N, true, SEED).unwrap();
@@ -39,8 +41,9 @@ fn train<B: Backend>(net: &mut Net<B>) -> (Vec<f64>, Vec<f32>) {
 
 fn reference() -> Vec<f64> {
     let (losses, _) = train(&mut fresh(Cpu::<f64>::new()));
-    // Both the data and the rate are such that something is learned, or nothing is compared.
-    assert!(losses[19] < 0.9 * losses[0], "{losses:?}");
+    // The last round of the batches is below chance: something is learned, or nothing is compared.
+    let last = losses[17..].iter().sum::<f64>() / 3.0;
+    assert!(last < 0.97 * (CLASSES as f64).ln(), "{losses:?}");
     losses
 }
 
@@ -69,68 +72,69 @@ fn move_by(net: &mut Net<Cpu<f64>>, shift: &[Vec<f64>], sign: f64) {
     }
 }
 
-/// How far losses may be from f64's, step by step: descent magnifies a disturbance, by how much depends
-/// on network and data, so it is measured. Three runs in f64 make every step with weights that
-/// are off by up to `roundoff` of their size, as rounded operands are. The largest deviation up to
-/// a step, three times for the three operands that are rounded (weights, activations, gradients),
-/// is what is allowed.
-fn allowed(precision: Precision, reference: &[f64]) -> Vec<f64> {
-    let mut most = vec![0.0; reference.len()];
-    for run in 0..3 {
+/// Runs in f64 from which it is measured how far roundings lead.
+const DISTURBED: u32 = 4;
+
+/// How far losses may be from f64's, as the root of the mean square over the steps: descent magnifies a
+/// disturbance, by how much depends on network and data, so it is measured. Runs in f64 make every step with
+/// weights that are off by up to `roundoff` of their size, as rounded operands are; a root of 3 for
+/// the three operands that are rounded (weights, activations, gradients), and another for what one run
+/// may be above the mean of a few.
+fn allowed(precision: Precision, reference: &[f64]) -> f64 {
+    let mut squares = vec![];
+    for run in 0..DISTURBED {
         let mut net = fresh(Cpu::<f64>::new());
-        for (step, most) in (0..STEPS).zip(&mut most) {
+        for step in 0..STEPS {
             let shift = shift(&net, precision, step, run);
             move_by(&mut net, &shift, 1.0);
             let (x, labels) = batch(step % 3, N, net.plan().input.len());
             net.load_input(&x, &labels).unwrap();
             let posted = net.train_step(step, &UPDATE).unwrap();
             let loss = net.await_loss(posted).unwrap().loss / N as f64;
-            *most = f64::max(*most, (loss - reference[step as usize]).abs());
+            squares.push((loss - reference[step as usize]).powi(2));
             move_by(&mut net, &shift, -1.0);
         }
     }
-    let mut so_far = 0.0;
-    let running = most.iter().map(|m| {
-        so_far = f64::max(so_far, *m);
-        3.0 * so_far
-    });
-    running.collect()
+    3.0 * (squares.iter().sum::<f64>() / squares.len() as f64).sqrt()
 }
 
+/// The root of the mean square of the losses' differences, which must be `allowed`.
 #[track_caller]
-fn assert_follows(what: &str, losses: &[f64], reference: &[f64], allowed: &[f64]) {
+fn assert_follows(what: &str, losses: &[f64], reference: &[f64], allowed: f64) -> f64 {
     assert_eq!(losses.len(), reference.len());
-    for (step, (loss, expected)) in losses.iter().zip(reference).enumerate() {
-        let (apart, allowed) = ((loss - expected).abs(), allowed[step]);
-        assert!(
-            apart <= allowed,
-            "{what}, step {step}: {loss}, f64 has {expected}; {apart:e} apart, {allowed:e} allowed"
-        );
-    }
-    let (last, room) = ((losses[19] - reference[19]).abs(), allowed[19]);
-    println!("{what}: {last:e} apart after 20 steps, {room:e} allowed");
+    let squares = losses.iter().zip(reference).map(|(loss, expected)| (loss - expected).powi(2));
+    let apart = (squares.sum::<f64>() / losses.len() as f64).sqrt();
+    println!("{what}: {apart:.1e} apart over 20 steps, {allowed:.1e} allowed");
+    assert!(apart <= allowed, "{what}: {apart:e} apart, {allowed:e} allowed; {losses:?}, f64 has {reference:?}");
+    apart
 }
 
 #[test]
 fn cpu_f32_follows_f64() {
     let (losses, _) = train(&mut fresh(Cpu::<f32>::new()));
     let reference = reference();
-    assert_follows("f32", &losses, &reference, &allowed(Precision::F32, &reference));
+    assert_follows("f32", &losses, &reference, allowed(Precision::F32, &reference));
 }
 
-/// Every precision and the naive kernels follow; two runs give the same bits, under another order
-/// of threads too.
+/// Every precision and the naive kernels follow, none so closely that a coarser one could pass for it; two
+/// runs give the same bits, under another order of threads too.
 fn follows<D: Device>(open: impl Fn(u64) -> D) {
     let reference = reference();
     let backends = |seed: u64| {
         let fast = |precision| Gpu::new(open(seed), precision);
         [Gpu::naive(open(seed)), fast(Precision::F32), fast(Precision::Tf32), fast(Precision::Bf16)]
     };
+    let mut finer = 0.0;
     for (first, second) in backends(0).into_iter().zip(backends(7)) {
         let (precision, version) = (first.precision(), first.version());
         let what = format!("{precision}, {version:?}");
         let (losses, weights) = train(&mut fresh(first));
-        assert_follows(&what, &losses, &reference, &allowed(precision, &reference));
+        let allowed = allowed(precision, &reference);
+        let apart = assert_follows(&what, &losses, &reference, allowed);
+        if precision != Precision::F32 {
+            assert!(apart > finer, "{what} is {apart:e} apart, which the next finer precision may be: {finer:e}");
+        }
+        finer = allowed;
         if version != Version::Naive {
             let (again, same_weights) = train(&mut fresh(second));
             assert_same_bits(&format!("{what}: losses"), &again, &losses);
