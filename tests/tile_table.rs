@@ -107,6 +107,28 @@ fn an_entry_changes_which_kernel_is_launched() {
     assert_eq!(take(0, "conv_fprop", FPROP, "kernel = \"conv_fprop_9_bf16\""), formula[0][..]);
 }
 
+/// Bulk copies and kernels that gather stand in for one another, and a width that was measured is taken.
+#[test]
+fn an_entry_chooses_between_bulk_copies_and_gathering() {
+    // 2 images of 5 x 6 x 64 with 8 filters of 3 x 3: outputs are 5 x 6.
+    let (conv, N) = (Conv::new(Extent::new(5, 6, 64), 8, (3, 3), 1, 1, 1).unwrap(), 2);
+    let (mut gpu, asked) = watching(Precision::Bf16, TileTable::default());
+    let (usual, expected) = run_conv(&mut gpu, &conv, N, || launched(&asked));
+    assert_eq!(usual[0], ["conv_fprop_5_bf16_n96"]);
+    for (direction, product, size) in
+        [(0, "conv_fprop", [60, 8, 576, 1]), (1, "conv_dgrad", [60, 64, 72, 1]), (2, "conv_wgrad", [8, 576, 60, 1])]
+    {
+        for kernel in ["5_bf16_n192", "5_bf16_n256", "4_bf16_n128", "3_bf16"] {
+            let kernel = format!("{product}_{kernel}");
+            let tiles = table(&line(product, size, &format!("kernel = \"{kernel}\"")));
+            let (mut gpu, asked) = watching(Precision::Bf16, tiles);
+            let (kernels, results) = run_conv(&mut gpu, &conv, N, || launched(&asked));
+            assert_eq!(kernels[direction][0], kernel, "{usual:?} before");
+            assert_same_bits(&kernel, &results, &expected);
+        }
+    }
+}
+
 #[test]
 fn an_entry_is_for_its_own_case_alone() {
     let entry = |size| line("conv_fprop", size, "kernel = \"conv_fprop_4_bf16_n256\"");

@@ -69,6 +69,9 @@ fn entries_are_measured_and_merged() {
             let is_it = |c: &&Value| text(c, "kernel") == format!("{direction}_{kernel}");
             assert!(candidates.iter().any(|c| is_it(&c)), "{kernel} of {product}");
         }
+        // Where hardware can copy them, and nowhere else: a row of conv2's dw is no whole piece.
+        let bulk = candidates.iter().any(|c| text(c, "kernel").contains("_5_bf16_n"));
+        assert_eq!(bulk, text(product, "layer") == "conv2" && direction != "conv_wgrad", "{product}");
         assert!(candidates.iter().all(|c| c["us"].as_f64().unwrap() > 0.0), "{product}");
         let size = ["rows", "columns", "depth", "parts"].map(|key| product[key].as_u64().unwrap() as usize);
         let is_it = |k: &zfnet::ops::tile_table::TileKey| {
