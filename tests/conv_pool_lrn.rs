@@ -10,7 +10,7 @@ use zfnet::ops::{Cpu, Gpu, Precision, Role, Storage, Version};
 use zfnet::tensor::Extent;
 
 use crate::common::compare::assert_same_bits;
-use crate::common::gpu::{SLACK, filled, filled_bytes, on_gpus, poisoned, written};
+use crate::common::gpu::{SLACK, filled, filled_bytes, filled_images, on_gpus, poisoned, written};
 use crate::common::values::{cast, whole};
 
 /// (H, W, C), K, kernel, stride, pad of the convolution; kernel, stride, rounding of the pool.
@@ -38,7 +38,8 @@ struct Outcome {
 fn run(gpu: &mut Gpu<impl Device>, layers: &ConvPoolLrn, N: usize, x: &[f32], fused: bool) -> Outcome {
     let ConvPoolLrn { conv, relu, pool, lrn } = layers;
     let (pixels, map) = (N * conv.output().len(), N * pool.output().len());
-    let x = filled(gpu, Role::Activation, x);
+    // Of three channels, in padded pixels, as a network has its images.
+    let x = if conv.C == 3 { filled_images(gpu, conv.input(), x) } else { filled(gpu, Role::Activation, x) };
     // Biases below zero: a ReLU that makes many zeros makes many ties.
     let bias: Vec<f32> = numbers(3, conv.K).into_iter().map(|v| v - 9.0).collect();
     let (w, bias) = (filled(gpu, Role::Weight, &numbers(2, conv.weights())), filled(gpu, Role::Full, &bias));
@@ -81,6 +82,8 @@ fn gives_the_same_bits(gpu: &mut Gpu<impl Device>) {
         (([7, 12, 8], 124, [2, 1, 0], (3, 2, CEIL)), 1),
         (([7, 12, 8], 190, [2, 1, 0], (3, 2, CEIL)), 1),
         (([7, 12, 4], 250, [2, 1, 0], (3, 2, CEIL)), 1),
+        // Channels that come one by one.
+        (([9, 13, 5], 7, [3, 1, 1], (3, 2, CEIL)), 1),
         // Windows that do not overlap, windows apart, windows one pixel on; pixels that none covers.
         (([18, 23, 3], 8, [3, 1, 1], (2, 2, Rounding::Floor)), 1),
         (([18, 23, 3], 5, [3, 1, 1], (2, 3, CEIL)), 1),
