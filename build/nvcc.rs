@@ -34,7 +34,10 @@ pub fn compile(root: &Path, sources: &[Source], out: &Path) -> String {
     let mut usage = vec![];
     for (source, result) in sources.iter().zip(results) {
         match result {
-            Ok(log) => usage.extend(resources(source, &log)),
+            Ok(log) => {
+                refuse_serialised(source, &log);
+                usage.extend(resources(source, &log));
+            }
             Err(log) => panic!("\n{log}\n"),
         }
     }
@@ -140,6 +143,12 @@ fn resources(source: &Source, log: &str) -> Vec<Usage> {
 fn number_before(line: &str, what: &str) -> Option<u32> {
     let at = line.find(what)?;
     line[..at].rsplit(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Products of warpgroups that wait for each other: ptxas mentions them, and does not call it a warning.
+fn refuse_serialised(source: &Source, log: &str) {
+    let remarks: Vec<_> = log.lines().filter(|line| line.contains("wgmma") && line.contains("serialized")).collect();
+    assert!(remarks.is_empty(), "\n{}: products that do not overlap:\n{}\n", source.path.display(), remarks.join("\n"));
 }
 
 fn refuse_spills(usage: &[Usage]) {
