@@ -140,7 +140,9 @@ fn a_profile_names_kernels() {
     assert_eq!(kernels("pool2", "forward"), ["pool_forward_2_bf16"]);
     assert_eq!(kernels("pool1", "backward"), ["pool_unpool_2_bf16"]);
     assert_eq!(kernels("lrn1", "backward"), ["lrn_backward_2_bf16"]);
-    assert!(kernels("conv1", "fprop")[0].starts_with("conv_fprop_4_bf16_n"));
+    let fprop = kernels("conv1", "fprop");
+    assert_eq!(fprop[0], "conv_pad_filters_1_bf16", "images lie padded");
+    assert!(fprop[1].starts_with("conv_fprop_4_bf16_n"), "{fprop:?}");
     assert_eq!(kernels("conv1", "wgrad")[1..], ["conv_wgrad_sum_2"], "its sum is cut");
     assert_eq!(kernels("all", "sgd"), ["sgd_step_2"]);
     assert!(ops.iter().all(|op| !op["kernels"].as_array().unwrap().is_empty()), "{answer}");

@@ -27,11 +27,11 @@ pad = 1
 linear = "fc3"
 "#;
 
-/// Another GPU's entry, and one for conv1 that was measured before: 2 images, outputs 6 x 6 x 8, windows 5 x 5 x 3.
+/// Another GPU's entry, and one for conv2 that was measured before: 2 images, outputs 6 x 6 x 16, windows 3 x 3 x 8.
 const BEFORE: &str = r#"
 tile = [
-  { gpu = "sm_80 x 108", precision = "bf16", product = "conv_fprop", rows = 72, columns = 8, depth = 75, parts = 1, kernel = "conv_fprop_3_bf16", us = 1.5, formula_us = 2, measured = "long ago" },
-  { gpu = "sm_90 x 3", precision = "bf16", product = "conv_fprop", rows = 72, columns = 8, depth = 75, parts = 1, kernel = "conv_fprop_0", us = 1, formula_us = 2, measured = "long ago" },
+  { gpu = "sm_80 x 108", precision = "bf16", product = "conv_fprop", rows = 72, columns = 16, depth = 72, parts = 1, kernel = "conv_fprop_3_bf16", us = 1.5, formula_us = 2, measured = "long ago" },
+  { gpu = "sm_90 x 3", precision = "bf16", product = "conv_fprop", rows = 72, columns = 16, depth = 72, parts = 1, kernel = "conv_fprop_0", us = 1, formula_us = 2, measured = "long ago" },
 ]
 "#;
 
@@ -86,7 +86,7 @@ fn entries_are_measured_and_merged() {
         assert!(tile.measured.ends_with(", no driver") && tile.measured.starts_with("20"), "{tile:?}");
     }
 
-    fs::write(&tiles, BEFORE.replace("depth = 75", "depth = \"deep\"")).unwrap();
+    fs::write(&tiles, BEFORE.replace("depth = 72", "depth = \"deep\"")).unwrap();
     let (status, _, stderr) = tune();
     assert_eq!(status, Some(2), "{stderr}");
     assert!(stderr.contains("tiles.toml, line 3: tile.depth: must be a whole number"), "{stderr}");

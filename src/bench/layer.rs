@@ -93,12 +93,15 @@ struct Arrays<'a, B: Storage> {
 /// Bytes of operands that take turns: beyond any second-level cache.
 const ROTATED: usize = 512 << 20;
 
+/// Input and output of a layer.
+type Set<B> = (<B as Storage>::Buf, <B as Storage>::Buf);
+
 /// The operands of one layer.
 pub(super) struct Bench<B: Storage> {
     layer: Multiplied,
     N: usize,
     /// Inputs and outputs that take turns.
-    sets: Vec<(B::Buf, B::Buf)>, // (N, in), (N, out)
+    sets: Vec<Set<B>>, // (N, in), (N, out)
     w: B::Buf,    // as the layer's weights
     bias: B::Buf, // (K), zeros
     dw: B::Buf,   // as w
@@ -212,7 +215,7 @@ impl<D: Device> Bench<Gpu<D>> {
     }
 
     /// Inputs and outputs that take turns.
-    pub fn sets(&self) -> &[(GpuBuf<D::Buffer>, GpuBuf<D::Buffer>)] {
+    pub fn sets(&self) -> &[Set<Gpu<D>>] {
         &self.sets
     }
 }
