@@ -376,3 +376,50 @@ impl<D: Device> Gpu<D> {
 fn cannot<T>(op: &'static str, conv: &Conv) -> Result<T> {
     Err(Error::shape(op, format!("bulk copies cannot do {conv:?}: a tile was chosen that they fill")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Extent;
+
+    fn possible_for(conv: (Extent, usize, (usize, usize), usize, usize, usize)) -> [[bool; 2]; 3] {
+        let (input, K, kernel, stride, pad, groups) = conv;
+        let conv = Conv::new(input, K, kernel, stride, pad, groups).unwrap();
+        Direction::ALL.map(|direction| {
+            let Bulk { tf32, bf16, .. } = possible(&conv, 2, direction);
+            [tf32, bf16]
+        })
+    }
+
+    /// tf32 and bf16 of fprop, dgrad and wgrad.
+    #[test]
+    fn what_hardware_can_copy() {
+        let of = |C| Extent::new(27, 30, C);
+        // ZFNet's conv2 to conv5 in all directions, but wgrad in tf32.
+        for (input, K, kernel, stride, pad) in [
+            (Extent::new(55, 55, 96), 256, 5, 2, 0),
+            (Extent::new(13, 13, 256), 384, 3, 1, 1),
+            (Extent::new(13, 13, 384), 384, 3, 1, 1),
+            (Extent::new(13, 13, 384), 256, 3, 1, 1),
+        ] {
+            let all = possible_for((input, K, (kernel, kernel), stride, pad, 1));
+            assert_eq!(all, [[true, true], [true, true], [false, true]], "{input} to {K}");
+        }
+        // Pixels of 6, 12 and 24 bytes; in f32 12 channels are three times 16 bytes.
+        assert_eq!(possible_for((of(3), 64, (3, 3), 1, 1, 1))[0], [false, false]);
+        assert_eq!(possible_for((of(12), 64, (3, 3), 1, 1, 1))[0], [true, false]);
+        // Corners 128 and 129 pixels from the image.
+        assert_eq!(possible_for((of(8), 8, (129, 130), 1, 128, 1))[0], [true, true]);
+        assert_eq!(possible_for((of(8), 8, (130, 131), 1, 129, 1))[0], [false, false]);
+        // Steps of 8 and 9 pixels; two by two parities and three by three.
+        assert_eq!(possible_for((of(8), 8, (2, 2), 8, 0, 1))[0], [true, true]);
+        assert_eq!(possible_for((of(8), 8, (2, 2), 9, 0, 1))[0], [false, false]);
+        assert_eq!(possible_for((of(32), 32, (3, 3), 2, 0, 1))[1], [true, true]);
+        assert_eq!(possible_for((of(32), 32, (3, 3), 3, 0, 1))[1], [false, false]);
+        // Groups of whole pieces: 32 and 16 channels in f32, 64 and 32 in bf16.
+        assert_eq!(possible_for((of(32), 8, (1, 1), 1, 0, 2))[0], [true, false]);
+        assert_eq!(possible_for((of(16), 8, (1, 1), 1, 0, 2))[0], [false, false]);
+        assert_eq!(possible_for((of(64), 8, (1, 1), 1, 0, 2))[0], [true, false], "4 filters of a group are 8 bytes");
+        assert_eq!(possible_for((of(64), 16, (1, 1), 1, 0, 2))[0], [true, true]);
+    }
+}
