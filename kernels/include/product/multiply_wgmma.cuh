@@ -71,12 +71,20 @@ struct Wgmma {
                                                 Buffers* stages, Ring& ring) {
     const Loader<A, Swizzled<128, A::across>, kWarpgroup> loader_a(a, at.row);
     const Loader<B, Swizzled<N, B::across>, kWarpgroup> loader_b(b, at.column);
+    const bool by_elements = a.together == 1 || b.together == 1;
     for (int step = 0; step < steps; step++) {
       const int i = step % kWgmmaStages;
       if (step >= kWgmmaStages) mbarrier_wait(ring.empty[i], (step / kWgmmaStages - 1) % 2);
       loader_a.load(stages[i].a, depth0 + step * kStepDepth);
       loader_b.load(stages[i].b, depth0 + step * kStepDepth);
-      cp_async_arrive(ring.full[i]);
+      if (by_elements) {
+        // Single elements are ordinary stores: an arrival that only waits for copies would not take them along.
+        cp_async_commit();
+        cp_async_wait<0>();
+        mbarrier_arrive(ring.full[i]);
+      } else {
+        cp_async_arrive(ring.full[i]);
+      }
     }
   }
 
