@@ -42,6 +42,7 @@ pub mod softmax;
 pub mod tile_table;
 
 mod cpu;
+mod divisor;
 mod gpu;
 mod pixels;
 pub(crate) mod product;

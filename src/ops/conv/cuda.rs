@@ -2,12 +2,13 @@
 
 use bytemuck::NoUninit;
 
-use super::{Conv, ConvOp, tma};
+use super::{Conv, ConvOp, boxes};
 use crate::device::{Arg, Device, Launch};
 use crate::error::{Error, Result};
 use crate::ops::Gpu;
+use crate::ops::divisor::Divisor;
 use crate::ops::gpu::{GpuBuf, Number, Version, Workspace, int};
-use crate::ops::product::{Bulk, Cut, Direction, Divisor, Product, ProductSize, Split, products, whole_tiles};
+use crate::ops::product::{Bulk, Cut, Direction, Product, ProductSize, Split, products, whole_tiles};
 
 /// kernels/include/geometry/conv.cuh.
 #[repr(C)]
@@ -102,7 +103,7 @@ impl Laid {
         let conv = &self.conv;
         let (group_C, group_K) = (conv.C / conv.groups, conv.K / conv.groups);
         // Filters for padded pixels have no map.
-        let bulk = if self.padded() { Bulk::default() } else { tma::possible(conv, N, direction) };
+        let bulk = if self.padded() { Bulk::default() } else { boxes::possible(conv, N, direction) };
         match direction {
             Direction::Fprop => {
                 let depth = conv.R * conv.S * group_C;

@@ -21,6 +21,7 @@
 //! parity (h + d) mod t, (w + d) mod t: a tap r reaches row h only if
 //! r = (h + d) mod t, so each parity has its own subset of the filter.
 
+mod boxes;
 mod cpu;
 pub(super) mod cuda;
 mod tma;

@@ -8,11 +8,12 @@ use crate::error::Result;
 use crate::ops::Gpu;
 use crate::ops::conv::cuda::{Geometry as ConvGeometry, pad_filters};
 use crate::ops::conv::{Conv, ConvOp, Laid};
+use crate::ops::divisor::Divisor;
 use crate::ops::gpu::{Precision, Version, check_bytes, int};
 use crate::ops::lrn::cuda::Geometry as LrnGeometry;
 use crate::ops::pool::{Pool, UnpoolMode, cuda::Geometry as PoolGeometry};
 use crate::ops::pool_lrn::PoolLrnOp;
-use crate::ops::product::{Divisor, HOPPER_COLUMNS, Split};
+use crate::ops::product::{HOPPER_COLUMNS, Split};
 
 /// Its kernels, for each of [`HOPPER_COLUMNS`].
 const KERNELS: [&str; 4] = [
