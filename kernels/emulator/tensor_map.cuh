@@ -140,8 +140,6 @@ struct Store {
 
 }  // namespace emulator
 
-inline void tensor_prefetch(const tensor_map&) {}
-
 inline void tensor_load(void* to, const tensor_map& map, int c0, int c1, int c2, mbarrier& barrier,
                         emulator::Place place = emulator::Place::here()) {
   if (map.rank != 3) zfnet_emulator_fail("tensor_load: three coordinates for a map of another rank", &place);

@@ -16,11 +16,6 @@ __device__ __forceinline__ unsigned tensor_shared(const void* shared) {
   return static_cast<unsigned>(__cvta_generic_to_shared(shared));
 }
 
-// Reads the map itself, so that the first copy does not wait for it.
-__device__ __forceinline__ void tensor_prefetch(const tensor_map& map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
-}
-
 // A box whose corner has these coordinates; 0 outside the array. All its bytes count at the barrier, which
 // is told to expect them.
 __device__ __forceinline__ void tensor_load(void* to, const tensor_map& map, int c0, int c1, int c2,
